@@ -1,0 +1,82 @@
+import type { Call } from "./holding.ts";
+import type { AgentEndpoint } from "./hypervisor.ts";
+import type { OciSpec } from "./oci.ts";
+import type { Transport } from "./transport.ts";
+
+/** Speaks to the agent inside the guest. */
+export interface Agent {
+  /** Whether `connect` needs a transport. */
+  readonly needsTransport: boolean;
+  /** Connects and resolves when the agent has answered. */
+  connect(target: AgentTarget, call: Call): Promise<AgentClient>;
+}
+
+export interface AgentTarget {
+  readonly sandbox: string;
+  readonly endpoint: AgentEndpoint;
+  readonly transport?: Transport | undefined;
+  /** A private directory of the sandbox for sockets of the agent's own. */
+  readonly runDirectory: string;
+}
+
+/**
+ * The guest's verbs, those of the Kata agent 1.x protocol. Every call fails at once with AGENT_LOST when the connection is gone, with
+ * AGENT_FAILED (and the gRPC status) when the agent refuses. Exit codes are as a shell reports them: 128 + n for signal n.
+ */
+export interface AgentClient {
+  createSandbox(
+    request: { readonly hostname: string; readonly sandbox: string; readonly storages: readonly GuestStorage[] },
+    call: Call,
+  ): Promise<void>;
+  destroySandbox(call: Call): Promise<void>;
+  guestDetails(call: Call): Promise<GuestDetails>;
+  /** @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE when the agent already knows. */
+  createContainer(request: GuestContainer, call: Call): Promise<void>;
+  /** @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE. */
+  startContainer(container: string, call: Call): Promise<void>;
+  /** Kills what still runs, removes the container and its mounts. An unknown container is success. */
+  removeContainer(container: string, call: Call): Promise<void>;
+  /** Resolves with the exit code when the process has ended; no deadline of its own. */
+  waitProcess(process: GuestProcessId, call: Call): Promise<number>;
+  /** An empty `exec` of `process` with `all` signals every process of the container. */
+  signalProcess(process: GuestProcessId, signal: number, all: boolean, call: Call): Promise<void>;
+  /** The next bytes, waiting for some; empty at the end of the stream. */
+  readStdout(process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array>;
+  readStderr(process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array>;
+  /** How many of the bytes the process's pipe took: at least one; waits while it is full. */
+  writeStdin(process: GuestProcessId, data: Uint8Array, call: Call): Promise<number>;
+  closeStdin(process: GuestProcessId, call: Call): Promise<void>;
+  /** Settles when the connection is gone; the error says why. Undefined after `close`. Never rejects. */
+  readonly lost: Promise<Error | undefined>;
+  close(): Promise<void>;
+}
+
+export interface GuestProcessId {
+  readonly container: string;
+  /** The container's own process has the container's id here, as in Kata. */
+  readonly exec: string;
+}
+
+export interface GuestDetails {
+  /** The granularity of memory hot-plug in the guest, bytes; 0 when it has none. */
+  readonly memoryBlockBytes: number;
+  readonly agentVersion: string;
+  readonly storageHandlers: readonly string[];
+  readonly supportsSeccomp: boolean;
+}
+
+/** A file system that the agent mounts before the container starts, Kata's `Storage`. */
+export interface GuestStorage {
+  /** `virtio-fs`, `9p`, `blk`, `scsi`, `overlayfs`, `ephemeral`, `local`. */
+  readonly driver: string;
+  readonly source: string;
+  readonly fstype: string;
+  readonly options: readonly string[];
+  readonly mountPoint: string;
+}
+
+export interface GuestContainer {
+  readonly container: string;
+  readonly storages: readonly GuestStorage[];
+  readonly spec: OciSpec;
+}

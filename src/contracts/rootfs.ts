@@ -1,0 +1,26 @@
+import type { HoldingKind, Json } from "./holding.ts";
+
+/** Turns what a script names as a rootfs into something that can be plugged into a VM. */
+export interface RootfsStorage {
+  /** The source kinds it takes: `directory`, `image`, `block`. */
+  readonly sources: readonly RootfsSource["kind"][];
+  readonly holdings: { readonly rootfs: HoldingKind<RootfsIntent, RootfsGrant> };
+}
+
+export type RootfsSource =
+  | { readonly kind: "directory"; readonly path: string }
+  | { readonly kind: "image"; readonly reference: string }
+  | { readonly kind: "block"; readonly path: string };
+
+export interface RootfsIntent {
+  readonly sandbox: string;
+  readonly container: string;
+  readonly source: RootfsSource;
+  /**
+   * `copy-on-write`: the container writes to a layer of its own, gone with it. `readonly`: it cannot write. `shared`: it writes to the host's files.
+   */
+  readonly access: "copy-on-write" | "readonly" | "shared";
+}
+
+/** A prepared rootfs: a host directory to share with the guest. */
+export type RootfsGrant = { readonly type: "share"; readonly directory: string; readonly extra?: Json };

@@ -1,0 +1,80 @@
+import type { Logger } from "../base/log.ts";
+import type { SlotName, Slots } from "../contracts/slots.ts";
+import type { HookEvent, HookName } from "./hooks.ts";
+
+/** The plugin interface's version; a plugin made for another major version is refused. */
+export const API_VERSION = 1;
+
+/** Where a tap stands among the taps of its hook. */
+export interface TapOrder {
+  /** Lower runs earlier; 0 by default. */
+  readonly stage?: number;
+  /** Names of plugins whose taps this one runs before. */
+  readonly before?: string | readonly string[];
+  /** How long the tap may take, ms; 10 s by default. */
+  readonly timeoutMs?: number;
+}
+
+/** The one way to tap: awaited, bound to the plugin's name. */
+export interface Tappable<Event> {
+  tapPromise(tap: (event: Event) => Promise<unknown>): void;
+  tapPromise(order: TapOrder, tap: (event: Event) => Promise<unknown>): void;
+}
+
+export type PluginHooks = { readonly [K in HookName]: Tappable<HookEvent<K>> };
+
+/** What a plugin gets while it loads. */
+export interface PluginContext {
+  readonly name: string;
+  readonly log: Logger;
+  readonly hooks: PluginHooks;
+  /** Offers a provider for a slot under a name; `make` runs once, when an engine first uses it. */
+  provide<S extends SlotName>(slot: S, name: string, make: () => Slots[S] | Promise<Slots[S]>): void;
+  /** Where files that can be made again are kept, shared by engines. */
+  readonly cacheDirectory: string;
+  /** Runs when the engine closes, last loaded first. */
+  onClose(close: () => Promise<void>): void;
+}
+
+export interface Plugin {
+  readonly name: string;
+  readonly apiVersion: number;
+  readonly apply: (context: PluginContext) => void | Promise<void>;
+}
+
+type Factory<Options> = Record<string, never> extends Options ? (options?: Options) => Plugin : (options: Options) => Plugin;
+
+/**
+ * Makes a plugin: a function of its options that returns what `createEngine({ plugins })` takes.
+ *
+ * @example
+ * export const quiet = definePlugin<{ max: number }>("quiet", (ctx, options) => {
+ *   ctx.hooks.beforeHotplug.tapPromise(async (event) => {
+ *     if (event.kind === "vcpu" && event.request.count > options.max) throw new Error(`more than ${options.max} vCPUs`);
+ *     return event;
+ *   });
+ * });
+ */
+export function definePlugin<Options extends object = Record<string, never>>(
+  name: string,
+  apply: (context: PluginContext, options: Options) => void | Promise<void>,
+): Factory<Options> {
+  const factory = (options?: Options): Plugin => ({
+    name,
+    apiVersion: API_VERSION,
+    apply: (context) => apply(context, (options ?? {}) as Options),
+  });
+  return factory as Factory<Options>;
+}
+
+/** A plain list of plugins and the providers a sandbox uses by default: `preset-qemu` say. */
+export interface Preset {
+  readonly name: string;
+  readonly plugins: readonly Plugin[];
+  readonly slots: Readonly<Partial<Record<SlotName, string>>>;
+}
+
+/** Gives a preset its type. */
+export function definePreset(preset: Preset): Preset {
+  return preset;
+}
