@@ -1,2 +1,3 @@
 /** The wire formats between host and guest, for authors of transports, agents and guests. */
-export {};
+export * from "./protocol/kata/index.ts";
+export * from "./protocol/yamux/index.ts";

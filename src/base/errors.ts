@@ -43,6 +43,8 @@ export interface ErrorData {
   COMMAND_NOT_EXECUTABLE: { command: string; exitCode: 126 };
   /** A record in the state store cannot be read. */
   STATE_CORRUPT: { file: string };
+  /** The disk or directory of the state store refused. The record is the old or the new one; `errno` is the system's word, `ENOSPC` say. */
+  STATE_IO: { file: string; operation: string; errno: string };
   /** Another process holds the lock of this sandbox. */
   LOCKED: { id: string; holder?: number };
   /** A delete that could not release everything: `left` names what is still there. `gc` retries it. */

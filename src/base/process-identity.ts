@@ -22,14 +22,14 @@ export function currentBootId(): string {
 /** The identity of a live process; `undefined` when there is none with this pid, or it is a zombie. */
 export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
   const stat = await readStat(pid);
-  return stat && !isDead(stat.state) ? { pid, startTime: stat.startTime, bootId: currentBootId() } : undefined;
+  return stat && !isDead(stat) ? { pid, startTime: stat.startTime, bootId: currentBootId() } : undefined;
 }
 
 /** Whether this very process still runs. A zombie does not: `kill(pid, 0)` would say that it does. */
 export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
   if (identity.bootId !== currentBootId()) return false;
   const stat = await readStat(identity.pid);
-  return stat !== undefined && stat.startTime === identity.startTime && !isDead(stat.state);
+  return stat !== undefined && stat.startTime === identity.startTime && !isDead(stat);
 }
 
 /** Sends a signal to this very process; `false` when it is gone. */
@@ -60,16 +60,18 @@ export async function findProcessesByMark(mark: string): Promise<ProcessIdentity
 interface Stat {
   readonly state: string;
   readonly startTime: string;
+  readonly threads: number;
 }
 
 async function readStat(pid: number): Promise<Stat | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
-  // The name in parentheses may itself hold spaces and parentheses: fields are counted from the last one. See proc(5), fields 3 and 22.
+  // The name in parentheses may itself hold spaces and parentheses: fields are counted from the last one. See proc(5), fields 3, 20 and 22.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { state: fields[0] ?? "X", startTime: fields[19] ?? "" };
+  return { state: fields[0] ?? "X", startTime: fields[19] ?? "", threads: Number(fields[17]) };
 }
 
-function isDead(state: string): boolean {
-  return state === "Z" || state === "X" || state === "x";
+function isDead({ state, threads }: Stat): boolean {
+  // A killed process shows as a zombie while its other threads still finish a system call, a rename say: it is gone with the last of them.
+  return state === "X" || state === "x" || (state === "Z" && threads <= 1);
 }

@@ -32,6 +32,11 @@ export interface PluginContext {
   provide<S extends SlotName>(slot: S, name: string, make: () => Slots[S] | Promise<Slots[S]>): void;
   /** Where files that can be made again are kept, shared by engines. */
   readonly cacheDirectory: string;
+  /**
+   * Where records that must outlive the script are kept: absolute, private to the engine's user, the same for every engine on one root.
+   * It need not exist yet; whoever writes there makes it, mode 0700.
+   */
+  readonly stateDirectory: string;
   /** Runs when the engine closes, last loaded first. */
   onClose(close: () => Promise<void>): void;
 }

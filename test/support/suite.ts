@@ -8,6 +8,16 @@ export interface Suite {
   run(): void;
 }
 
+/** Suites of this process that have tests and were not told to run. */
+const waiting = new Set<string>();
+
+process.on("exit", () => {
+  if (waiting.size === 0) return;
+  // uvu would report the other suites of the file as the whole.
+  console.error(`.run() is missing for: ${[...waiting].join(", ")}`);
+  process.exitCode = 1;
+});
+
 /**
  * A uvu suite whose tests end at a deadline (30 s by default): uvu has none, so a hung test would hang the run.
  * There are no `before`/`after` hooks on purpose: uvu reports success when one throws. A test makes its world with `await using`.
@@ -16,13 +26,18 @@ export function suite(name: string): Suite {
   const tests = uvuSuite(name);
   return {
     test(title, body, { timeoutMs = 30_000 } = {}) {
+      waiting.add(name);
       tests(title, () => beforeDeadline(title, body, timeoutMs));
     },
     skip(title, reason) {
+      waiting.add(name);
       console.log(`SKIP ${name}: ${title}: ${reason}`);
       tests.skip(title, () => {});
     },
-    run: () => tests.run(),
+    run() {
+      waiting.delete(name);
+      tests.run();
+    },
   };
 }
 

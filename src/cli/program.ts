@@ -1,0 +1,135 @@
+import { type CAC, type Command, cac } from "cac";
+import { splitArguments } from "./arguments.ts";
+import { CliError } from "./cli-error.ts";
+import { EXIT } from "./exit-codes.ts";
+import { ownPackage } from "./own-modules.ts";
+import { painter } from "./paint.ts";
+import { formatError } from "./print-error.ts";
+import { nearest } from "./suggest.ts";
+
+/**
+ * The whole command line. Returns the exit code, or nothing when it is the script's.
+ * Commands are loaded when they run, so that `--help` answers at once.
+ */
+export async function runCli(argv: readonly string[]): Promise<number | undefined> {
+  const verbose = splitArguments(argv).own.includes("--verbose");
+  // Loggers read it when they are made.
+  if (verbose) process.env.LOG_LEVEL ??= "debug";
+  try {
+    return await dispatch(argv, verbose);
+  } catch (error) {
+    process.stderr.write(`${formatCliError(error, verbose)}\n`);
+    return error instanceof CliError ? error.exitCode : EXIT.failed;
+  }
+}
+
+async function dispatch(argv: readonly string[], verbose: boolean): Promise<number | undefined> {
+  const { own, script } = splitArguments(argv);
+  const program = createProgram(script, verbose);
+  checkWords(program, own);
+  program.parse(["node", "tapvisor", ...own], { run: false });
+  if (program.options.help || program.options.version) return EXIT.ok; // cac has printed it
+  if (!program.matchedCommand) {
+    program.outputHelp();
+    return EXIT.usage;
+  }
+  try {
+    return await program.runMatchedCommand();
+  } catch (error) {
+    // cac's own complaints: a missing script, an argument too many.
+    if (error instanceof Error && error.name === "CACError") {
+      throw new CliError(EXIT.usage, sentence(error.message), { hint: `see \`tapvisor ${program.matchedCommandName} --help\`` });
+    }
+    throw error;
+  }
+}
+
+function createProgram(scriptArguments: readonly string[], verbose: boolean): CAC {
+  const program = cac("tapvisor");
+  program.version(ownPackage(import.meta.url).version);
+  program.option("--verbose", "Log what happens on stderr, and print stack traces; LOG_LEVEL chooses how much");
+  program.help();
+  program
+    .command("run <script>", "Run a script; everything after it is the script's own, its exit code is the result")
+    .usage("run [options] <script> [...arguments]")
+    .action(async (script: string) => {
+      const { runScript } = await import("./run.ts");
+      await runScript({ script, args: scriptArguments, verbose });
+    });
+  program
+    .command("setup", "Install what this host lacks and build the guest; asks first")
+    .option("--yes", "Do not ask")
+    .option("--config <file>", "Configuration file, instead of tapvisor.config.json5 when there is one")
+    .option("--preset <name>", "Preset to set up")
+    .option("--kernel <file>", "A kernel of yours for the guest")
+    .option("--modules <directory>", "The modules of that kernel: what stands as /lib/modules/<release>")
+    .action(async (options: SetupFlags) => {
+      const { setupCommand } = await import("./host-commands.ts");
+      return setupCommand(options);
+    });
+  program
+    .command("doctor", "Look at this host and say what is missing, each with its fix")
+    .option("--json", "Print the findings as JSON")
+    .option("--config <file>", "Configuration file, instead of tapvisor.config.json5 when there is one")
+    .option("--preset <name>", "Preset to look for")
+    .action(async (options: DoctorFlags) => {
+      const { doctorCommand } = await import("./host-commands.ts");
+      return doctorCommand(options);
+    });
+  return program;
+}
+
+export interface DoctorFlags {
+  readonly json?: boolean;
+  readonly config?: string;
+  readonly preset?: string;
+}
+
+export interface SetupFlags {
+  readonly yes?: boolean;
+  readonly config?: string;
+  readonly preset?: string;
+  readonly kernel?: string;
+  readonly modules?: string;
+}
+
+/** Refuses words this program does not know: cac would do nothing at all for an unknown command. */
+function checkWords(program: CAC, words: readonly string[]): void {
+  const name = words.find((word) => !word.startsWith("-"));
+  const command = program.commands.find((known) => known.name === name);
+  if (name !== undefined && !command) {
+    const names = program.commands.map((known) => known.name);
+    const near = nearest(name, names);
+    const hint = near
+      ? `did you mean \`tapvisor ${near}\`?`
+      : /\.[mc]?[jt]s$/.test(name)
+        ? `to run a script: \`tapvisor run ${name}\``
+        : undefined;
+    throw new CliError(EXIT.usage, `Unknown command "${name}": wanted one of ${names.join(", ")}`, { hint });
+  }
+  const flags = knownFlags(program.globalCommand, ...(command ? [command] : []));
+  for (const word of words) {
+    const flag = /^(--?[^=]*)/.exec(word)?.[1];
+    if (flag === undefined || word === "--" || flags.includes(flag)) continue;
+    const near = nearest(flag, flags);
+    throw new CliError(EXIT.usage, `Unknown option "${flag}"${command ? ` of ${command.name}` : ""}: wanted one of ${flags.join(", ")}`, {
+      hint: near && `did you mean ${near}?`,
+    });
+  }
+}
+
+function knownFlags(...commands: readonly Command[]): string[] {
+  return commands.flatMap(({ options }) => options.flatMap(({ rawName }) => rawName.match(/--?[a-z][a-z-]*/g) ?? []));
+}
+
+function formatCliError(error: unknown, verbose: boolean): string {
+  const paint = painter(process.stderr);
+  if (!(error instanceof CliError)) return formatError(error, { verbose, paint });
+  const hint = error.hint ? [`  ${paint("bold", "hint:")} ${error.hint}`] : [];
+  const stack = verbose && error.stack ? [paint("dim", error.stack)] : [];
+  return [`${paint("red", "error:")} ${error.message}`, ...hint, ...stack].join("\n");
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

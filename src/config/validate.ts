@@ -1,0 +1,55 @@
+import { z } from "zod";
+import { TapvisorError } from "../base/errors.ts";
+import { checkId } from "../base/ids.ts";
+import { parseBytes, SIZE_FORM } from "../base/units.ts";
+
+/**
+ * The value as its schema describes it, defaults filled in.
+ * @throws INVALID_INPUT naming the first bad field, its value, and what is wanted: a script is not type-checked when it runs.
+ */
+export function validate<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const path = issueField(issue);
+  const given = valueAt(value, issue?.path ?? []);
+  throw new TapvisorError("INVALID_INPUT", `Cannot use ${path ? `${what}.${path}` : what} ${show(given)}: ${issue?.message ?? "invalid"}`, {
+    data: { path: path || what, value: given, wanted: issue?.message ?? "" },
+  });
+}
+
+/** The dotted path of the field a schema's complaint is about; an unknown key is the field itself. */
+export function issueField(issue: z.core.$ZodIssue | undefined): string {
+  const path = (issue?.path ?? []).map(String);
+  return [...path, ...(issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [])].join(".");
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), value);
+}
+
+function show(value: unknown): string {
+  const text = typeof value === "bigint" || typeof value === "function" ? String(value) : JSON.stringify(value);
+  return text === undefined ? "(missing)" : text.length > 120 ? `${text.slice(0, 120)}…` : text;
+}
+
+/** A size in bytes, from `"512MiB"` or a number. */
+export const bytesSchema = z.unknown().transform((value, context) => {
+  const bytes = parseBytes(value);
+  if (bytes !== undefined && bytes > 0) return bytes;
+  context.addIssue({ code: "custom", message: `wanted ${SIZE_FORM}` });
+  return z.NEVER;
+});
+
+/** An id that can become a file name. */
+export const idSchema = z.unknown().transform((value, context) => {
+  try {
+    return checkId("id", value);
+  } catch {
+    context.addIssue({ code: "custom", message: 'wanted a letter followed by at most 30 letters, digits, "_", "." or "-"' });
+    return z.NEVER;
+  }
+});
+
+/** A word without control characters: it goes to command lines, logs and the guest. */
+export const textSchema = z.string().refine((text) => !/[\0-\x1f\x7f]/.test(text), "wanted text without control characters");

@@ -1,0 +1,136 @@
+import { withDeadline } from "../base/deadline.ts";
+import { TapvisorError } from "../base/errors.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import type { State } from "../engine/states.ts";
+import type { StopOptions } from "../sandbox/stop.ts";
+import { deleteContainer } from "./delete.ts";
+import type { GuestProcess } from "./guest-process.ts";
+import type { InputStream } from "./input-stream.ts";
+import type { OutputStream } from "./output-stream.ts";
+import { signalNumber } from "./signals.ts";
+import { startContainer } from "./start.ts";
+import { containerRecord, requireContainer } from "./state.ts";
+import { stopContainer } from "./stop.ts";
+
+export interface Cancellable {
+  readonly signal?: AbortSignal;
+}
+
+export interface ContainerStatus {
+  readonly id: string;
+  readonly sandbox: string;
+  readonly state: State;
+  readonly created: string;
+  /** Set when the container's process has ended. */
+  readonly exitCode?: number;
+  readonly command: readonly string[];
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/**
+ * An OCI container inside a sandbox's VM.
+ *
+ * @example
+ * await using web = await sandbox.run({ rootfs: "./rootfs", command: ["uname", "-r"] });
+ * console.log(await web.stdout.text(), (await web.wait()).exitCode);
+ */
+export class Container implements AsyncDisposable {
+  readonly id: string;
+  readonly #sb: SandboxContext;
+
+  constructor(sb: SandboxContext, id: string) {
+    this.#sb = sb;
+    this.id = id;
+  }
+
+  /** `ready`, `running`, `paused`, `stopped` or `failed`. @throws NOT_FOUND when it has been deleted. */
+  get state(): State {
+    return containerRecord(this.#sb, this.id).state;
+  }
+
+  /** Starts the process, at most 30 s. @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, INVALID_STATE, AGENT_LOST. */
+  start(options: Cancellable = {}): Promise<void> {
+    return startContainer(this.#sb, this.id, options.signal);
+  }
+
+  /** Ends the process: SIGTERM, after `timeoutMs` (10 s) SIGKILL to all of it. Stopped already is success. */
+  stop(options: StopOptions = {}): Promise<void> {
+    return stopContainer(this.#sb, this.id, options);
+  }
+
+  /** Sends a signal to the process, or with `all` to every process of the container. One that has ended already is success. */
+  async kill(signal: NodeJS.Signals | number = "SIGTERM", options: Cancellable & { readonly all?: boolean } = {}): Promise<void> {
+    const number = signalNumber(signal);
+    if (this.state === "stopped") return;
+    requireContainer(this.#sb, this.id, "signal the container", "ready", "running", "paused");
+    const wait = { what: `the signal to container "${this.id}"`, timeoutMs: DEADLINES.agent, signal: options.signal };
+    await withDeadline(wait, (inner) =>
+      this.#sb.guest.client.signalProcess({ container: this.id, exec: this.id }, number, options.all ?? false, {
+        signal: inner,
+        log: this.#sb.log,
+      }),
+    );
+  }
+
+  /**
+   * Resolves when the process has ended, with its exit code as a shell reports it (128 + n for signal n). Waits without a deadline unless
+   * `timeoutMs` gives one. Read or drop the output of a process that writes much: it blocks when nobody does.
+   */
+  async wait(options: Cancellable & { readonly timeoutMs?: number } = {}): Promise<{ readonly exitCode: number }> {
+    const { exitCode } = containerRecord(this.#sb, this.id);
+    if (exitCode !== undefined) return { exitCode };
+    const { exited } = this.#process("wait for the container");
+    const what = `container "${this.id}" to end`;
+    return { exitCode: await withDeadline({ what, timeoutMs: options.timeoutMs ?? LONGEST_WAIT, signal: options.signal }, () => exited) };
+  }
+
+  /** The process's input; `end()` closes it. */
+  get stdin(): InputStream {
+    return this.#process("write to the container").stdin;
+  }
+
+  /** The process's output, readable also after its end, until the container is deleted or started again. */
+  get stdout(): OutputStream {
+    return this.#process("read from the container").stdout;
+  }
+
+  get stderr(): OutputStream {
+    return this.#process("read from the container").stderr;
+  }
+
+  status(): ContainerStatus {
+    const { id, state, created, exitCode, config, annotations } = containerRecord(this.#sb, this.id);
+    const ended = exitCode === undefined ? {} : { exitCode };
+    return { id, sandbox: this.#sb.id, state, created, ...ended, command: config.command, annotations: { ...annotations } };
+  }
+
+  /** Free text kept with the container. */
+  get annotations(): Readonly<Record<string, string>> {
+    return { ...containerRecord(this.#sb, this.id).annotations };
+  }
+
+  /** Removes a container that does not run. Deleted already is success. @throws INVALID_STATE, RELEASE_INCOMPLETE. */
+  delete(options: Cancellable = {}): Promise<void> {
+    return deleteContainer(this.#sb, this.id, options.signal);
+  }
+
+  /** Kills what runs and deletes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!Object.hasOwn(this.#sb.journal.record.containers, this.id)) return;
+    if (this.state !== "failed") await this.stop({ force: true });
+    await this.delete();
+  }
+
+  #process(verb: string): GuestProcess {
+    const process = this.#sb.processes.get(this.id);
+    if (process) return process;
+    const { state } = containerRecord(this.#sb, this.id);
+    throw new TapvisorError("INVALID_STATE", `Container not started here, impossible to ${verb}: ${this.id} is ${state}`, {
+      data: { kind: "container", id: this.id, state, verb, allowed: ["running", "stopped"] },
+    });
+  }
+}
+
+/** The longest a timer of Node can wait, some 24 days. */
+const LONGEST_WAIT = 2 ** 31 - 1;

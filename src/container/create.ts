@@ -1,0 +1,66 @@
+import { TapvisorError } from "../base/errors.ts";
+import { formatBytes } from "../base/units.ts";
+import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import { transact } from "../engine/transaction.ts";
+import { exclusively } from "../sandbox/exclusively.ts";
+import { requireSandbox } from "../sandbox/state.ts";
+import { PLUG_IN_STEPS, plugIn } from "./plug-in.ts";
+import { moveContainer } from "./state.ts";
+
+/** The steps of creating a container, in order: the record first, so that a crash leaves a trace. */
+export const CREATE_CONTAINER_STEPS = ["record", ...PLUG_IN_STEPS, "commit"] as const;
+
+/** Creates a container: its files are plugged into the VM, the guest has it; state `ready`. A failure leaves nothing. Gives its id. */
+export async function createContainer(sb: SandboxContext, options: ContainerOptions, signal: AbortSignal | undefined): Promise<string> {
+  const { id } = containerConfig(options);
+  const amended = await sb.hooks.amend("beforeCreate", { sandbox: sb.id, container: id, config: { ...options, id } });
+  const config = containerConfig({ ...amended.config, id });
+  checkResources(sb, config);
+
+  await exclusively(sb, signal, async () => {
+    requireSandbox(sb, "create a container", "ready", "running");
+    const { containers } = sb.journal.record;
+    if (Object.hasOwn(containers, id)) {
+      throw new TapvisorError("ALREADY_EXISTS", `Cannot create container "${id}": sandbox "${sb.id}" has one of this id`, {
+        data: { kind: "container", id },
+      });
+    }
+    const operation = { name: "create container", steps: CREATE_CONTAINER_STEPS, sandbox: sb.id, container: id, signal };
+    try {
+      await transact(sb, operation, async (tx) => {
+        await tx.run("record", DEADLINES.release, async () => {
+          const created = new Date().toISOString();
+          containers[id] = { id, created, config, state: "creating", annotations: { ...config.annotations } };
+        });
+        await plugIn(sb, tx, config);
+        await tx.run("commit", DEADLINES.release, () => moveContainer(sb, id, "ready"));
+        await sb.hooks.notify("afterCreate", { sandbox: sb.id, container: id });
+      });
+    } catch (error) {
+      await forget(sb, id);
+      throw error;
+    }
+  });
+  return id;
+}
+
+/** Drops the record of a container whose rollback left nothing; otherwise it stays, as `failed`. */
+async function forget(sb: SandboxContext, id: string): Promise<void> {
+  if (sb.journal.record.holdings.some((holding) => holding.container === id)) return moveContainer(sb, id, "failed");
+  delete sb.journal.record.containers[id];
+  await sb.journal.save();
+}
+
+/** Until vCPUs and memory can be plugged in live, a container has to fit the VM as it booted. */
+function checkResources(sb: SandboxContext, { resources }: ContainerConfig): void {
+  const { vcpus, memoryBytes } = sb.journal.record.config;
+  const refuse = (path: string, asked: string, has: string) =>
+    new TapvisorError("UNSUPPORTED", `Cannot give container.resources.${path} ${asked}: sandbox "${sb.id}" booted with ${has}`, {
+      data: { what: `${path} hot-plug`, by: sb.journal.record.providers.hypervisor },
+      hint: `create the sandbox with more ${path}`,
+    });
+  if ((resources.vcpus ?? 0) > vcpus) throw refuse("vcpus", String(resources.vcpus), String(vcpus));
+  if ((resources.memoryBytes ?? 0) > memoryBytes) throw refuse("memory", formatBytes(resources.memoryBytes ?? 0), formatBytes(memoryBytes));
+}

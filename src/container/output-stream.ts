@@ -1,0 +1,92 @@
+import { Readable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
+import { TapvisorError } from "../base/errors.ts";
+import { formatBytes, KiB, MiB } from "../base/units.ts";
+
+/** One request to the guest carries at most this much: a round trip to an emulated guest takes some 15 ms whatever its size. */
+const READ_BYTES = 256 * KiB;
+const LONGEST_LINE = 1 * MiB;
+const LONGEST_TEXT = 64 * MiB;
+
+/** Asks the guest for the next bytes, waiting for some; empty at the end. */
+export type ReadChunk = (maxBytes: number, signal: AbortSignal) => Promise<Uint8Array>;
+
+/**
+ * A process's stdout or stderr: a Node stream of bytes with back-pressure down to the process's pipe, since the guest is asked for more only
+ * when the reader takes what there is. It stays readable after the process has ended.
+ *
+ * A process whose output nobody reads blocks when the pipe and the buffers are full; call `resume()` to drop it.
+ */
+export class OutputStream extends Readable {
+  readonly #readChunk: ReadChunk;
+  readonly #stop = new AbortController();
+  #reading = false;
+
+  constructor(readChunk: ReadChunk) {
+    super({ highWaterMark: READ_BYTES });
+    this.#readChunk = readChunk;
+    // A script that does not read this stream must not die of its error; a reader gets it from its own read.
+    this.on("error", () => {});
+    this.read(0); // the first request leaves now: it would cost a round trip later
+  }
+
+  /** Lines without their end, "\n" or "\r\n"; one longer than 1 MiB comes in pieces of that size. */
+  async *lines(): AsyncGenerator<string, void, undefined> {
+    const decoder = new StringDecoder("utf8");
+    let rest = "";
+    for await (const chunk of this) {
+      rest += decoder.write(chunk as Buffer);
+      let from = 0;
+      for (let end = rest.indexOf("\n"); end !== -1; end = rest.indexOf("\n", from)) {
+        yield rest.slice(from, rest[end - 1] === "\r" && end > from ? end - 1 : end);
+        from = end + 1;
+      }
+      rest = rest.slice(from);
+      for (; rest.length > LONGEST_LINE; rest = rest.slice(LONGEST_LINE)) yield rest.slice(0, LONGEST_LINE);
+    }
+    rest += decoder.end();
+    if (rest) yield rest;
+  }
+
+  /** All that is left, as UTF-8. @throws GUEST_PROTOCOL past 64 MiB: read such output piece by piece. */
+  async text(): Promise<string> {
+    return (await this.bytes()).toString("utf8");
+  }
+
+  /** All that is left. @throws GUEST_PROTOCOL past 64 MiB. */
+  async bytes(): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    for await (const chunk of this) {
+      chunks.push(chunk as Buffer);
+      length += (chunk as Buffer).length;
+      if (length > LONGEST_TEXT) {
+        throw new TapvisorError("GUEST_PROTOCOL", `Cannot collect the output: it is longer than ${formatBytes(LONGEST_TEXT)}`, {
+          data: { what: "output" },
+          hint: "read the stream piece by piece, or line by line with lines()",
+        });
+      }
+    }
+    return Buffer.concat(chunks, length);
+  }
+
+  override _read(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    this.#readChunk(READ_BYTES, this.#stop.signal).then(
+      (chunk) => {
+        this.#reading = false;
+        this.push(chunk.length > 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : null);
+      },
+      (error) => {
+        this.#reading = false;
+        this.destroy(error);
+      },
+    );
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#stop.abort();
+    callback(error);
+  }
+}

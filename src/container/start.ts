@@ -1,0 +1,52 @@
+import { DEADLINES } from "../config/defaults.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import { ENGINE } from "../engine/holders.ts";
+import { releaseHoldings } from "../engine/release.ts";
+import { transact } from "../engine/transaction.ts";
+import { exclusively } from "../sandbox/exclusively.ts";
+import type { GuestProcessIntent } from "../sandbox/own-holdings.ts";
+import { requireSandbox } from "../sandbox/state.ts";
+import { isOf } from "../sandbox/stop.ts";
+import { recordExit } from "./exit.ts";
+import { followProcess } from "./guest-process.ts";
+import { PLUG_IN_STEPS, plugIn, vmGrantOf } from "./plug-in.ts";
+import { containerRecord, moveContainer, requireContainer } from "./state.ts";
+
+/** The steps of starting a container; the plug-in steps run only when it had been stopped. */
+export const START_CONTAINER_STEPS = [...PLUG_IN_STEPS, "start-process", "commit"] as const;
+
+/**
+ * Starts the container's process. One that had stopped is plugged in anew first.
+ * @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, INVALID_STATE; the container is `stopped` after a failure.
+ */
+export function startContainer(sb: SandboxContext, id: string, signal: AbortSignal | undefined): Promise<void> {
+  return exclusively(sb, signal, async () => {
+    requireSandbox(sb, "start the container", "running");
+    requireContainer(sb, id, "start", "ready", "stopped");
+    const record = containerRecord(sb, id);
+    await sb.hooks.amend("beforeStart", { sandbox: sb.id, container: id });
+    const operation = { name: "start container", steps: START_CONTAINER_STEPS, sandbox: sb.id, container: id, signal };
+    try {
+      await transact(sb, operation, async (tx) => {
+        if (record.state === "stopped") {
+          sb.processes.get(id)?.close();
+          await releaseHoldings(sb, isOf(id));
+          await plugIn(sb, tx, record.config);
+        }
+        delete record.exitCode;
+        const intent: GuestProcessIntent = { vm: vmGrantOf(sb), container: id };
+        await tx.acquire("start-process", { owner: ENGINE, kind: "guest-process" }, intent, DEADLINES.agent);
+        const process = followProcess(sb.guest.client, { container: id, exec: id }, sb.log);
+        sb.processes.set(id, process);
+        await tx.run("commit", DEADLINES.release, () => moveContainer(sb, id, "running"));
+        await sb.hooks.notify("afterStart", { sandbox: sb.id, container: id });
+        void recordExit(sb, id, process);
+      });
+    } catch (error) {
+      sb.processes.get(id)?.close();
+      sb.processes.delete(id);
+      await moveContainer(sb, id, "stopped");
+      throw error;
+    }
+  });
+}

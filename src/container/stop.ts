@@ -1,0 +1,31 @@
+import { messageOf } from "../base/errors.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import { releaseHoldings } from "../engine/release.ts";
+import { exclusively } from "../sandbox/exclusively.ts";
+import { requireSandbox } from "../sandbox/state.ts";
+import { releaseIncomplete, type StopOptions } from "../sandbox/stop.ts";
+import { containerRecord, moveContainer, requireContainer } from "./state.ts";
+import { terminate } from "./terminate.ts";
+
+/** Ends the container's process; state `stopped`. Stopped already is success. By force, errors of the guest are ignored. */
+export function stopContainer(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
+  return exclusively(sb, options.signal, () => stopContainerLocked(sb, id, options));
+}
+
+export async function stopContainerLocked(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
+  const force = options.force ?? false;
+  if (containerRecord(sb, id).state === "stopped") return;
+  requireContainer(sb, id, "stop", "ready", "running", "paused");
+  if (!force) requireSandbox(sb, "stop the container", "ready", "running");
+  await sb.hooks.amend("beforeStop", { sandbox: sb.id, container: id, force });
+  try {
+    await terminate(sb, id, options);
+  } catch (error) {
+    if (!force) throw error;
+    sb.log.warn({ container: id, reason: messageOf(error) }, "the guest did not answer; stopping by force");
+  }
+  const { left } = await releaseHoldings(sb, (holding) => holding.container === id && holding.kind === "guest-process");
+  if (left.length > 0 && !force) throw releaseIncomplete(id, left);
+  await moveContainer(sb, id, "stopped");
+  await sb.hooks.notify("afterStop", { sandbox: sb.id, container: id, force });
+}

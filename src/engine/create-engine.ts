@@ -1,0 +1,108 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { pino } from "pino";
+import { throwIfAborted } from "../base/deadline.ts";
+import { TapvisorError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { type EngineConfig, loadConfig } from "../config/engine-config.ts";
+import { loadPlugins, loadPreset } from "../config/load-plugins.ts";
+import { SLOT_NAMES, type SlotName, type Slots } from "../contracts/slots.ts";
+import type { EngineContext } from "./context.ts";
+import type { Plugin, Preset } from "./define-plugin.ts";
+import { Engine } from "./engine.ts";
+import { PluginHost } from "./plugin-host.ts";
+import type { StepProbe } from "./probe.ts";
+import type { SlotRegistry } from "./slot-registry.ts";
+
+export interface EngineOptions {
+  /** A configuration file's path, or its content; `tapvisor.config.json5` of the working directory when it exists. */
+  readonly config?: string | EngineConfig;
+  /** The combination of plugins to start from: a bundled one's name (`"qemu"` by default, `"fake"`), or one made with definePreset. */
+  readonly preset?: string | Preset;
+  /** Further plugins, loaded after those of the preset and the configuration. */
+  readonly plugins?: readonly Plugin[];
+  /** Where records, sockets and logs are kept: `$TAPVISOR_ROOT`, else `/var/lib/tapvisor` for root and `~/.local/state/tapvisor` for others. */
+  readonly root?: string;
+  /** A pino logger; by default silent unless `LOG_LEVEL` names a level, and then to stderr. */
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+  /** Told of each step of each operation; for fault injection and tracing. */
+  readonly probe?: StepProbe;
+}
+
+/**
+ * Makes an engine: loads configuration and plugins, then seals the hooks. Nothing on the host is touched yet.
+ * @throws INVALID_CONFIG, INVALID_INPUT, PLUGIN_FAILED, NOT_FOUND, ABORTED.
+ *
+ * @example
+ * await using engine = await createEngine();
+ * await using sandbox = await engine.runSandbox();
+ */
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+  checkOptions(options);
+  const { config, directory } = await loadConfig(options.config);
+  const wanted = options.preset ?? config.preset ?? "qemu";
+  const preset = typeof wanted === "string" ? await loadPreset(wanted) : wanted;
+  const fromConfig = await loadPlugins(config.plugins ?? [], directory);
+  throwIfAborted(options.signal, "the engine's start");
+
+  const log = options.logger ?? defaultLogger();
+  const root = resolve(
+    options.root ?? config.root ?? process.env.TAPVISOR_ROOT ?? defaultRoot("/var/lib/tapvisor", ".local/state/tapvisor"),
+  );
+  const cacheDirectory = resolve(process.env.TAPVISOR_CACHE ?? defaultRoot("/var/cache/tapvisor", ".cache/tapvisor"));
+  const host = new PluginHost({ log, root, cacheDirectory });
+  await host.load([...preset.plugins, ...fromConfig, ...(options.plugins ?? [])]);
+  const providers = chooseProviders(host.slots, { ...preset.slots, ...config.slots });
+
+  const slot = <S extends SlotName>(name: S): Promise<Slots[S]> => host.slots.get(name, providers[name]);
+  const context: EngineContext = {
+    host,
+    hooks: host.hooks,
+    store: await slot("stateStore"),
+    providers,
+    slot,
+    root,
+    log,
+    probe: options.probe,
+  };
+  return new Engine(context);
+}
+
+/** A slot's provider is the one named, or the only one there is. */
+function chooseProviders(slots: SlotRegistry, named: Partial<Record<SlotName, string | undefined>>): Record<SlotName, string> {
+  const choose = (slot: SlotName): string => {
+    const known = slots.namesOf(slot);
+    const name = named[slot] ?? (known.length === 1 ? known[0] : undefined);
+    if (name !== undefined && known.includes(name)) return name;
+    if (slot === "transport" && name === undefined && known.length === 0) return ""; // an agent may need none
+    const why = name === undefined ? "none is chosen" : `no plugin provides "${name}"`;
+    throw new TapvisorError("NOT_FOUND", `Cannot fill the slot ${slot}: ${why}, there is ${known.join(", ") || "none"}`, {
+      data: { kind: slot, id: name ?? "", known },
+      hint: `choose one by slots.${slot} in the configuration, or add the plugin that provides it`,
+    });
+  };
+  return Object.fromEntries(SLOT_NAMES.map((slot) => [slot, choose(slot)])) as Record<SlotName, string>;
+}
+
+const OPTION_NAMES = ["config", "preset", "plugins", "root", "logger", "signal", "probe"];
+
+function checkOptions(options: EngineOptions): void {
+  const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name));
+  const refuse = (path: string, value: unknown, wanted: string) =>
+    new TapvisorError("INVALID_INPUT", `Cannot use engine.${path} ${JSON.stringify(value)}: wanted ${wanted}`, {
+      data: { path, value, wanted },
+    });
+  if (unknown !== undefined) throw refuse(unknown, Reflect.get(options, unknown), `one of ${OPTION_NAMES.join(", ")}`);
+  if (options.root !== undefined && (typeof options.root !== "string" || options.root === ""))
+    throw refuse("root", options.root, "a directory");
+  if (options.plugins !== undefined && !Array.isArray(options.plugins)) throw refuse("plugins", options.plugins, "a list of plugins");
+}
+
+function defaultRoot(forRoot: string, forOthers: string): string {
+  return process.getuid?.() === 0 ? forRoot : join(homedir(), forOthers);
+}
+
+function defaultLogger(): Logger {
+  return pino({ level: process.env.LOG_LEVEL ?? "silent" }, pino.destination({ dest: 2, sync: true }));
+}

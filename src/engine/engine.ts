@@ -1,0 +1,110 @@
+import { messageOf, TapvisorError, toError } from "../base/errors.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { SandboxOptions } from "../config/sandbox-config.ts";
+import type { Finding } from "../contracts/finding.ts";
+import { createSandbox } from "../sandbox/create.ts";
+import { Sandbox } from "../sandbox/sandbox.ts";
+import type { EngineContext } from "./context.ts";
+import { guardExit } from "./exit-guard.ts";
+import type { TapInfo } from "./hook-runner.ts";
+
+/** Creates sandboxes and owns those it created: closing it removes them, detached ones excepted. */
+export class Engine implements AsyncDisposable {
+  readonly #context: EngineContext;
+  readonly #sandboxes = new Map<string, Sandbox>();
+  readonly #creating = new Set<Promise<unknown>>();
+  readonly #abort = new AbortController();
+  readonly #unguard: () => void;
+  #closing: Promise<void> | undefined;
+
+  /** Use `createEngine`. */
+  constructor(context: EngineContext) {
+    this.#context = context;
+    this.#unguard = guardExit(() => this.close());
+  }
+
+  /** Everything the engine keeps on the host lives below here. */
+  get root(): string {
+    return this.#context.root;
+  }
+
+  /** Who taps which hook, in the order the taps run. */
+  get hooks(): readonly TapInfo[] {
+    return this.#context.hooks.list();
+  }
+
+  /**
+   * Boots a VM and connects to its agent; state `ready`. The boot has 60 s unless `boot.timeoutMs` says otherwise. A failure leaves nothing.
+   * @throws INVALID_INPUT, ALREADY_EXISTS, HOST_MISSING, HOST_LIMIT, VM_FAILED, GUEST_BOOT_FAILED, HOOK_FAILED, ABORTED.
+   */
+  async createSandbox(options: SandboxOptions = {}, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
+    this.#requireOpen("create a sandbox");
+    const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
+    const creating = createSandbox(this.#context, options, both);
+    this.#creating.add(creating);
+    try {
+      const sb = await creating;
+      const sandbox = new Sandbox(sb, () => this.#sandboxes.delete(sb.id));
+      this.#sandboxes.set(sb.id, sandbox);
+      return sandbox;
+    } finally {
+      this.#creating.delete(creating);
+    }
+  }
+
+  /** Creates a sandbox and starts it; when the start fails it is removed again. */
+  async runSandbox(options: SandboxOptions = {}, cancel: { readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
+    const sandbox = await this.createSandbox(options, cancel);
+    try {
+      await sandbox.start(cancel);
+      return sandbox;
+    } catch (error) {
+      await sandbox[Symbol.asyncDispose]().catch((failure) =>
+        this.#context.log.error({ sandbox: sandbox.id, reason: messageOf(failure) }, "could not be removed"),
+      );
+      throw error;
+    }
+  }
+
+  /** What `doctor` shows: what the backends found on this host, and how to mend it. */
+  async inspectHost(): Promise<readonly Finding[]> {
+    const call = { signal: AbortSignal.timeout(DEADLINES.agent), log: this.#context.log };
+    const [hypervisor, guest] = await Promise.all([this.#context.slot("hypervisor"), this.#context.slot("guest")]);
+    return (await Promise.all([hypervisor.inspectHost(call), guest.inspectHost(call)])).flat();
+  }
+
+  /** Builds what VMs boot, if it is not there yet (10 min); `onProgress` gets a line for each long step. */
+  async prepareGuest(onProgress?: (line: string) => void, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const timeout = AbortSignal.timeout(DEADLINES.prepareGuest);
+    const guest = await this.#context.slot("guest");
+    await guest.prepare({ signal: signal ? AbortSignal.any([signal, timeout]) : timeout, log: this.#context.log }, onProgress);
+  }
+
+  /** Removes every sandbox this engine created, detached ones excepted, and closes the plugins. @throws the first failure. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#abort.abort(new Error("the engine closes"));
+    await Promise.allSettled(this.#creating);
+    const results = await Promise.allSettled([...this.#sandboxes.values()].map((sandbox) => sandbox[Symbol.asyncDispose]()));
+    await this.#context.host.close();
+    await this.#context.store.close();
+    this.#unguard();
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed) throw toError(failed.reason);
+  }
+
+  #requireOpen(verb: string): void {
+    if (!this.#closing) return;
+    throw new TapvisorError("INVALID_STATE", `Engine closed, impossible to ${verb}`, {
+      data: { kind: "engine", id: "engine", state: "closed", verb, allowed: ["open"] },
+    });
+  }
+}

@@ -1,0 +1,125 @@
+import { isTapvisorError, TapvisorError } from "../base/errors.ts";
+import type { Holding, Json } from "../contracts/holding.ts";
+import type { StateStore } from "../contracts/state-store.ts";
+import { RECORD_VERSION, type SandboxRecord } from "./record.ts";
+
+type Volatile = () => Promise<void>;
+
+/**
+ * One sandbox's record and its way to the state store. Holdings are added with their intent before anything happens and completed with
+ * what was granted; releases that are plain functions of this process (a hook's `defer`) stand in the same order but never go to the store.
+ */
+export class Journal {
+  readonly record: SandboxRecord;
+  readonly #store: StateStore;
+  readonly #volatile = new Map<number, Volatile>();
+  #stored: boolean;
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(store: StateStore, record: SandboxRecord, stored: boolean) {
+    this.#store = store;
+    this.record = record;
+    this.#stored = stored;
+  }
+
+  /** The journal of a sandbox that is about to be; nothing is stored yet. */
+  static draft(store: StateStore, record: SandboxRecord): Journal {
+    return new Journal(store, record, false);
+  }
+
+  /** Stores a drafted record. @throws ALREADY_EXISTS before anything else has happened. */
+  async store(): Promise<void> {
+    await this.#store.create(this.record.id, toJson(this.record));
+    this.#stored = true;
+  }
+
+  get stored(): boolean {
+    return this.#stored;
+  }
+
+  /** The journal of a stored sandbox; `undefined` when there is none. @throws STATE_CORRUPT. */
+  static async open(store: StateStore, id: string): Promise<Journal | undefined> {
+    const stored = await store.read(id);
+    if (stored === undefined) return undefined;
+    return new Journal(store, checkRecord(id, stored), true);
+  }
+
+  /** Adds a holding about to be acquired. It reaches the store with the next `save`. */
+  intend(holding: Pick<Holding, "step" | "owner" | "kind" | "container" | "intent">): Holding {
+    const added: Holding = { id: this.record.nextHolding++, status: "pending", ...holding };
+    this.record.holdings.push(added);
+    return added;
+  }
+
+  /** Adds a release of this process only. */
+  intendVolatile(step: string, owner: string, release: Volatile, container?: string): Holding {
+    const added = this.intend({ step, owner, kind: "deferred", intent: null, ...(container === undefined ? {} : { container }) });
+    this.#volatile.set(added.id, release);
+    return this.update(added, { status: "held" });
+  }
+
+  volatileOf(holding: Holding): Volatile | undefined {
+    return this.#volatile.get(holding.id);
+  }
+
+  update(holding: Holding, change: Partial<Pick<Holding, "status" | "grant" | "reason">>): Holding {
+    const updated = { ...this.get(holding.id), ...change };
+    this.record.holdings = this.record.holdings.map((each) => (each.id === holding.id ? updated : each));
+    return updated;
+  }
+
+  drop(holding: Holding): void {
+    this.#volatile.delete(holding.id);
+    this.record.holdings = this.record.holdings.filter((each) => each.id !== holding.id);
+  }
+
+  get(id: number): Holding {
+    const found = this.record.holdings.find((each) => each.id === id);
+    if (!found) throw new TapvisorError("INTERNAL", `Cannot find holding ${id} of sandbox ${this.record.id}`, { data: {} });
+    return found;
+  }
+
+  /** Writes the record as it stands now; on disk when it resolves. Writes follow one another. */
+  async save(): Promise<void> {
+    const write = this.#saving.then(async () => {
+      if (!this.#stored) return;
+      const holdings = this.record.holdings.filter((holding) => !this.#volatile.has(holding.id));
+      await this.#store.write(this.record.id, toJson({ ...this.record, holdings }));
+    });
+    this.#saving = write.catch(() => {});
+    return write;
+  }
+
+  /** Removes the record: the sandbox is no more. Later saves do nothing. */
+  async remove(): Promise<void> {
+    await this.#saving;
+    if (this.#stored) await this.#store.remove(this.record.id);
+    this.#stored = false;
+  }
+}
+
+function toJson(record: SandboxRecord): Json {
+  return record as unknown as Json;
+}
+
+function checkRecord(id: string, stored: Json): SandboxRecord {
+  const record = stored as unknown as Partial<SandboxRecord> | null;
+  if (
+    typeof record === "object" &&
+    record !== null &&
+    record.version === RECORD_VERSION &&
+    record.id === id &&
+    Array.isArray(record.holdings)
+  ) {
+    return record as SandboxRecord;
+  }
+  throw new TapvisorError("STATE_CORRUPT", `Cannot use the record of sandbox "${id}": not a record of version ${RECORD_VERSION}`, {
+    data: { file: id },
+    hint: "it may come from a newer release; use that release to delete the sandbox",
+  });
+}
+
+/** Whether a read failed since the record itself is damaged. */
+export function isCorrupt(error: unknown): boolean {
+  return isTapvisorError(error) && error.code === "STATE_CORRUPT";
+}

@@ -1,0 +1,76 @@
+import { withDeadline } from "../base/deadline.ts";
+import { type LeftHolding, messageOf, toError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { Holding } from "../contracts/holding.ts";
+import type { Holders } from "./holders.ts";
+import type { Journal } from "./journal.ts";
+import type { StepProbe } from "./probe.ts";
+
+export interface ReleaseScope {
+  readonly journal: Journal;
+  readonly holders: Holders;
+  readonly log: Logger;
+  readonly probe: StepProbe | undefined;
+}
+
+export interface Released {
+  readonly undone: readonly string[];
+  readonly left: readonly LeftHolding[];
+}
+
+/** Told of each release: the holding, and why it failed if it did. */
+export type OnReleased = (holding: Holding, failure: Error | undefined) => Promise<void>;
+
+/**
+ * The one way anything is given back, for rollback, stop, delete and gc alike: releases the wanted holdings, last acquired first, each
+ * under a fresh deadline of 10 s. All are attempted; one that fails stays in the journal as `failed` with its reason. A failure may be
+ * cured by a later release (a device of a wedged VM goes with the VM), so those before the last success are tried once more.
+ */
+export async function releaseHoldings(
+  scope: ReleaseScope,
+  wanted: (holding: Holding) => boolean,
+  onReleased?: OnReleased,
+): Promise<Released> {
+  const undone: string[] = [];
+  const attempt = async (holding: Holding): Promise<boolean> => {
+    const failure = await releaseOne(scope, holding);
+    if (failure) scope.journal.update(holding, { status: "failed", reason: messageOf(failure) });
+    else {
+      scope.journal.drop(holding);
+      undone.push(holding.step);
+    }
+    await onReleased?.(holding, failure);
+    return failure === undefined;
+  };
+
+  let curable: Holding[] = [];
+  const failed: Holding[] = [];
+  for (const holding of scope.journal.record.holdings.filter(wanted).reverse()) {
+    if (await attempt(holding)) curable = [...failed];
+    else failed.push(holding);
+  }
+  for (const holding of curable) await attempt(holding);
+
+  await scope.journal.save();
+  const left = scope.journal.record.holdings
+    .filter(wanted)
+    .map(({ step, owner, kind, reason }) => ({ step, owner, kind, reason: reason ?? "" }));
+  for (const each of left) scope.log.error(each, "could not be released");
+  return { undone, left };
+}
+
+async function releaseOne(scope: ReleaseScope, holding: Holding): Promise<Error | undefined> {
+  try {
+    await withDeadline({ what: `the release of ${holding.step}`, timeoutMs: DEADLINES.release }, async (signal) => {
+      await scope.probe?.({ phase: "release", step: holding.step });
+      const volatile = scope.journal.volatileOf(holding);
+      if (volatile) return volatile();
+      const holder = await scope.holders.get(holding.owner, holding.kind);
+      return holder.release({ intent: holding.intent, grant: holding.grant }, { signal, log: scope.log });
+    });
+    return undefined;
+  } catch (error) {
+    return toError(error);
+  }
+}

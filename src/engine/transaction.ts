@@ -1,0 +1,148 @@
+import { throwIfAborted, withDeadline } from "../base/deadline.ts";
+import { isTapvisorError, messageOf, type Rollback, TapvisorError, toError } from "../base/errors.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { Holding, HoldingKind, Json } from "../contracts/holding.ts";
+import type { HookRunner } from "./hook-runner.ts";
+import { type ReleaseScope, releaseHoldings } from "./release.ts";
+
+export interface TransactionScope extends ReleaseScope {
+  readonly hooks: HookRunner;
+}
+
+export interface Operation<Step extends string> {
+  /** "create sandbox" say; it stands in hooks and logs. */
+  readonly name: string;
+  readonly steps: readonly Step[];
+  readonly sandbox: string;
+  readonly container?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs a straight line of named steps; when one fails, everything acquired since the start is released in reverse and the first error is
+ * thrown with what was undone and what is left.
+ */
+export async function transact<Step extends string, T>(
+  scope: TransactionScope,
+  operation: Operation<Step>,
+  story: (tx: Transaction<Step>) => Promise<T>,
+): Promise<T> {
+  const tx = new Transaction<Step>(scope, operation);
+  try {
+    return await story(tx);
+  } catch (error) {
+    throw await tx.rollback(error);
+  }
+}
+
+/** How long an acquisition that passed its deadline gets to end before its release runs. */
+const SETTLE_MS = 2_000;
+
+export class Transaction<in Step extends string> {
+  readonly signal: AbortSignal | undefined;
+  readonly #scope: TransactionScope;
+  readonly #operation: Operation<string>;
+  readonly #first: number;
+
+  constructor(scope: TransactionScope, operation: Operation<string>) {
+    this.#scope = scope;
+    this.#operation = operation;
+    this.#first = scope.journal.record.nextHolding;
+    this.signal = operation.signal;
+  }
+
+  /** Acquires a holding: its intent is on disk before anything happens, its grant with the next write. */
+  async acquire<I, G>(step: Step, from: { readonly owner: string; readonly kind: string }, intent: I, timeoutMs: number): Promise<G> {
+    const { journal, holders, log } = this.#scope;
+    const holder = (await holders.get(from.owner, from.kind)) as unknown as HoldingKind<I, G>;
+    let acquiring: Promise<G> | undefined;
+    let abandoned = false;
+    try {
+      return await this.run(step, timeoutMs, async (signal) => {
+        const holding = journal.intend({ step, ...from, ...this.#container(), intent: intent as Json });
+        await journal.save();
+        acquiring = holder.acquire(intent, { signal, log }).then(async (grant) => {
+          if (abandoned) await this.#releaseLate(step, holder, intent, grant);
+          else journal.update(holding, { status: "held", grant: grant as Json });
+          return grant;
+        });
+        return acquiring;
+      });
+    } catch (error) {
+      // Past its deadline the work may still run; releasing beside it would race, so it gets a moment to end.
+      if (acquiring) await settleWithin(acquiring, SETTLE_MS);
+      abandoned = true;
+      throw error;
+    }
+  }
+
+  /** A step that holds nothing of its own; what it acquires in this process it gives to `defer`. */
+  async run<T>(step: Step, timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { name, sandbox } = this.#operation;
+    const event = { step, operation: name, sandbox, ...this.#container() };
+    throwIfAborted(this.signal, `${name} at ${step}`);
+    this.#scope.log.debug({ step, operation: name }, "step");
+    await this.#scope.probe?.({ phase: "before", ...event });
+    const result = await withDeadline({ what: `${step} of ${name}`, timeoutMs, signal: this.signal }, work);
+    await this.#scope.probe?.({ phase: "after", ...event });
+    return result;
+  }
+
+  /** Registers a release of this process, in its place among the holdings. */
+  defer(step: Step, owner: string, release: () => Promise<void>): void {
+    this.#scope.journal.intendVolatile(step, owner, release, this.#operation.container);
+  }
+
+  /** Releases what this transaction acquired in the given steps, for a retry inside it. @throws the first failure. */
+  async undo(...steps: readonly Step[]): Promise<void> {
+    const mine = (holding: Holding) => holding.id >= this.#first && (steps as readonly string[]).includes(holding.step);
+    const { left } = await releaseHoldings(this.#scope, mine);
+    if (left[0])
+      throw new TapvisorError("INTERNAL", `Cannot start over: ${left[0].step} could not be released: ${left[0].reason}`, { data: {} });
+  }
+
+  /** Releases everything acquired since the start, tells `onRollback`, and gives the error to throw. */
+  async rollback(thrown: unknown): Promise<TapvisorError> {
+    const { name, sandbox } = this.#operation;
+    const error = asTapvisorError(thrown);
+    this.#scope.log.warn({ operation: name, code: error.code, reason: error.message }, "rolling back");
+    const rollback: Rollback = await releaseHoldings(
+      this.#scope,
+      (holding) => holding.id >= this.#first && holding.container === this.#operation.container,
+      (holding, failure) =>
+        this.#scope.hooks.observe("onRollback", {
+          operation: name,
+          sandbox,
+          ...this.#container(),
+          step: holding.step,
+          cause: error,
+          outcome: failure ? "failed" : "released",
+          ...(failure ? { failure } : {}),
+        }),
+    );
+    error.rollback = rollback;
+    return error;
+  }
+
+  /** What was granted after its release had run is given back when it arrives, so that nothing late can leak. */
+  async #releaseLate<I, G>(step: string, holder: HoldingKind<I, G>, intent: I, grant: G): Promise<void> {
+    const { log } = this.#scope;
+    log.warn({ step }, "granted after the operation had failed: released");
+    await withDeadline({ what: `the late release of ${step}`, timeoutMs: DEADLINES.release }, (signal) =>
+      holder.release({ intent, grant }, { signal, log }),
+    ).catch((error) => log.error({ step, reason: messageOf(error) }, "could not be released"));
+  }
+
+  #container(): { readonly container?: string } {
+    return this.#operation.container === undefined ? {} : { container: this.#operation.container };
+  }
+}
+
+function asTapvisorError(thrown: unknown): TapvisorError {
+  if (isTapvisorError(thrown)) return thrown as TapvisorError;
+  return new TapvisorError("INTERNAL", messageOf(thrown), { data: {}, cause: toError(thrown) });
+}
+
+async function settleWithin(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+  await withDeadline({ what: "the work to end", timeoutMs }, () => work).catch(() => {});
+}

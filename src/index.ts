@@ -1,0 +1,17 @@
+/** All that a script imports. */
+
+export type { AnyTapvisorError, ErrorCode, ErrorData, LeftHolding, Rollback } from "./base/errors.ts";
+export { isTapvisorError, TapvisorError } from "./base/errors.ts";
+export type { Logger } from "./base/log.ts";
+export { formatBytes, parseBytes } from "./base/units.ts";
+export type { ContainerMount, ContainerOptions } from "./config/container-config.ts";
+export type { EngineConfig } from "./config/engine-config.ts";
+export type { SandboxOptions } from "./config/sandbox-config.ts";
+export type { Cancellable, Container, ContainerStatus } from "./container/container.ts";
+export type { InputStream } from "./container/input-stream.ts";
+export type { OutputStream } from "./container/output-stream.ts";
+export { createEngine, type EngineOptions } from "./engine/create-engine.ts";
+export { definePlugin, definePreset, type Plugin, type PluginContext, type Preset } from "./engine/define-plugin.ts";
+export type { Engine } from "./engine/engine.ts";
+export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";
+export type { StopOptions } from "./sandbox/stop.ts";

@@ -1,0 +1,5 @@
+/**
+ * Key of the trailing metadata in which our agent says that a container's command cannot run: `127` it does not exist, `126` it cannot be
+ * executed. Kata has no word for it.
+ */
+export const EXIT_CODE_KEY = "tapvisor-exit-code";

@@ -1,0 +1,57 @@
+import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
+import protobuf from "protobufjs/light.js";
+import { descriptor } from "./descriptor.ts";
+import type { AgentCalls, HealthCalls } from "./types.ts";
+
+type Typed<Calls> = {
+  readonly [Name in keyof Calls]: Calls[Name] extends [infer Request, infer Response] ? MethodDefinition<Request, Response> : never;
+};
+
+// 64-bit integers as strings: a number would silently round what is above 2^53.
+const DECODED = { longs: String, enums: String, defaults: true };
+
+/** `grpc.AgentService` for a grpc-js client or server: all calls of Kata 1.4 and the later 1.x ones. */
+export const agentServiceDefinition = service("AgentService") as unknown as Typed<AgentCalls> & ServiceDefinition;
+
+/** `grpc.Health` for a grpc-js client or server. */
+export const healthServiceDefinition = service("Health") as unknown as Typed<HealthCalls> & ServiceDefinition;
+
+let root: protobuf.Root | undefined;
+
+/** Found at the first use: a program that makes no call does not pay for the reading of the descriptor, some 15 ms. */
+function messageType(name: string): protobuf.Type {
+  root ??= protobuf.Root.fromJSON(descriptor);
+  return root.lookupType(name.includes(".") ? name : `grpc.${name}`);
+}
+
+function service(name: string) {
+  const { methods } = descriptor.nested.grpc.nested[name] as protobuf.IService;
+  return Object.fromEntries(
+    Object.entries(methods).map(([method, { requestType, responseType }]) => [
+      method,
+      {
+        path: `/grpc.${name}/${method}`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: encoder(requestType),
+        requestDeserialize: decoder(requestType),
+        responseSerialize: encoder(responseType),
+        responseDeserialize: decoder(responseType),
+      },
+    ]),
+  );
+}
+
+function encoder(name: string): (message: object) => Buffer {
+  return (message) => {
+    const type = messageType(name);
+    return Buffer.from(type.encode(type.fromObject(message)).finish());
+  };
+}
+
+function decoder(name: string): (bytes: Uint8Array) => object {
+  return (bytes) => {
+    const type = messageType(name);
+    return type.toObject(type.decode(bytes), DECODED);
+  };
+}

@@ -1,0 +1,100 @@
+import { TapvisorError } from "../../base/errors.ts";
+import type { OciLinux, OciProcess, OciSpec } from "../../contracts/oci.ts";
+import type { WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
+
+type Resources = NonNullable<OciLinux["resources"]>;
+
+/** 2^64: what JSON.parse makes of RLIM_INFINITY, 2^64 - 1. */
+const RLIM_INFINITY = 2 ** 64;
+
+/**
+ * The message for an OCI configuration. Pure.
+ *
+ * @throws INVALID_INPUT for a number that is no exact integer; `path` is the field's OCI name.
+ */
+export function ociToWire(spec: OciSpec): WireSpec {
+  return {
+    Version: spec.ociVersion,
+    Process: processToWire(spec.process),
+    Root: { Path: spec.root.path, Readonly: spec.root.readonly },
+    Hostname: spec.hostname ?? "",
+    Mounts: spec.mounts,
+    Annotations: spec.annotations ?? {},
+    Linux: linuxToWire(spec.linux),
+  };
+}
+
+function processToWire(process: OciProcess): WireProcess {
+  const { user, capabilities } = process;
+  return {
+    Terminal: process.terminal,
+    User: { UID: user.uid, GID: user.gid, AdditionalGids: user.additionalGids ?? [] },
+    Args: process.args,
+    Env: process.env,
+    Cwd: process.cwd,
+    Capabilities: capabilities
+      ? {
+          Bounding: capabilities.bounding,
+          Effective: capabilities.effective,
+          Inheritable: capabilities.inheritable,
+          Permitted: capabilities.permitted,
+          Ambient: capabilities.ambient,
+        }
+      : null,
+    Rlimits: (process.rlimits ?? []).map(({ type, soft, hard }, index) => ({
+      Type: type,
+      Soft: rlimit(soft, `process.rlimits[${index}].soft`),
+      Hard: rlimit(hard, `process.rlimits[${index}].hard`),
+    })),
+    NoNewPrivileges: process.noNewPrivileges,
+  };
+}
+
+function linuxToWire(linux: OciLinux): WireLinux {
+  return {
+    Resources: linux.resources ? resourcesToWire(linux.resources) : null,
+    CgroupsPath: linux.cgroupsPath ?? "",
+    Namespaces: linux.namespaces.map(({ type, path }) => ({ Type: type, Path: path ?? "" })),
+    MaskedPaths: linux.maskedPaths,
+    ReadonlyPaths: linux.readonlyPaths,
+  };
+}
+
+function resourcesToWire({ devices, memory, cpu, pids }: Resources): WireResources {
+  const at = "linux.resources";
+  return {
+    Devices: (devices ?? []).map((rule, index) => deviceRuleToWire(rule, `${at}.devices[${index}]`)),
+    Memory: memory ? { Limit: integer(memory.limit, `${at}.memory.limit`), Swap: integer(memory.swap, `${at}.memory.swap`) } : null,
+    CPU: cpu
+      ? {
+          Shares: integer(cpu.shares, `${at}.cpu.shares`),
+          Quota: integer(cpu.quota, `${at}.cpu.quota`),
+          Period: integer(cpu.period, `${at}.cpu.period`),
+          Cpus: cpu.cpus ?? "",
+        }
+      : null,
+    Pids: pids ? { Limit: integer(pids.limit, `${at}.pids.limit`) } : null,
+  };
+}
+
+function deviceRuleToWire(rule: NonNullable<Resources["devices"]>[number], at: string): WireDeviceRule {
+  return {
+    Allow: rule.allow,
+    Type: rule.type ?? "",
+    Major: integer(rule.major ?? -1, `${at}.major`), // 0 is a number of its own here; -1 is any
+    Minor: integer(rule.minor ?? -1, `${at}.minor`),
+    Access: rule.access,
+  };
+}
+
+function rlimit(value: number, path: string): string {
+  return value >= RLIM_INFINITY ? "18446744073709551615" : integer(value, path);
+}
+
+function integer(value: number | undefined, path: string): string {
+  if (value === undefined) return "0";
+  if (Number.isSafeInteger(value)) return value.toFixed(0);
+  throw new TapvisorError("INVALID_INPUT", `Cannot send "${path}": ${value}, wanted an integer between -2^53 and 2^53`, {
+    data: { path, value, wanted: "an integer between -2^53 and 2^53" },
+  });
+}

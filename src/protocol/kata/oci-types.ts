@@ -1,0 +1,65 @@
+/** The OCI messages as they are decoded; the names are those of the wire. 64-bit integers are decimal strings. */
+export interface WireSpec {
+  readonly Version: string;
+  readonly Process: WireProcess | null;
+  readonly Root: { readonly Path: string; readonly Readonly: boolean } | null;
+  readonly Hostname: string;
+  readonly Mounts: readonly WireMount[];
+  readonly Annotations: Readonly<Record<string, string>>;
+  readonly Linux: WireLinux | null;
+}
+
+export interface WireProcess {
+  readonly Terminal: boolean;
+  readonly User: { readonly UID: number; readonly GID: number; readonly AdditionalGids: readonly number[] } | null;
+  readonly Args: readonly string[];
+  readonly Env: readonly string[];
+  readonly Cwd: string;
+  readonly Capabilities: WireCapabilities | null;
+  readonly Rlimits: readonly WireRlimit[];
+  readonly NoNewPrivileges: boolean;
+}
+
+export interface WireCapabilities {
+  readonly Bounding: readonly string[];
+  readonly Effective: readonly string[];
+  readonly Inheritable: readonly string[];
+  readonly Permitted: readonly string[];
+  readonly Ambient: readonly string[];
+}
+
+export interface WireRlimit {
+  readonly Type: string;
+  readonly Hard: string;
+  readonly Soft: string;
+}
+
+export interface WireMount {
+  readonly destination: string;
+  readonly source: string;
+  readonly type: string;
+  readonly options: readonly string[];
+}
+
+export interface WireLinux {
+  readonly Resources: WireResources | null;
+  readonly CgroupsPath: string;
+  readonly Namespaces: readonly { readonly Type: string; readonly Path: string }[];
+  readonly MaskedPaths: readonly string[];
+  readonly ReadonlyPaths: readonly string[];
+}
+
+export interface WireResources {
+  readonly Devices: readonly WireDeviceRule[];
+  readonly Memory: { readonly Limit: string; readonly Swap: string } | null;
+  readonly CPU: { readonly Shares: string; readonly Quota: string; readonly Period: string; readonly Cpus: string } | null;
+  readonly Pids: { readonly Limit: string } | null;
+}
+
+export interface WireDeviceRule {
+  readonly Allow: boolean;
+  readonly Type: string;
+  readonly Major: string;
+  readonly Minor: string;
+  readonly Access: string;
+}

@@ -1,0 +1,125 @@
+import type { WireSpec } from "./oci-types.ts";
+
+/**
+ * The messages that the engine and its guest agent use, as they are decoded: every field is present (a message that was not sent is `null`),
+ * enums are their names, `bytes` are Buffers, 64-bit integers are decimal strings so that they are exact.
+ */
+export interface StorageMessage {
+  readonly driver: string;
+  readonly driver_options: readonly string[];
+  readonly source: string;
+  readonly fstype: string;
+  readonly options: readonly string[];
+  readonly mount_point: string;
+}
+
+export interface CreateSandboxRequest {
+  readonly hostname: string;
+  readonly dns: readonly string[];
+  readonly storages: readonly StorageMessage[];
+  readonly sandbox_pidns: boolean;
+  readonly sandbox_id: string;
+  readonly guest_hook_path: string;
+}
+
+export interface GuestDetailsRequest {
+  readonly mem_block_size: boolean;
+  readonly mem_hotplug_probe: boolean;
+}
+
+export interface GuestDetailsResponse {
+  /** Bytes. */
+  readonly mem_block_size_bytes: string;
+  readonly agent_details: AgentDetails | null;
+  readonly support_mem_hotplug_probe: boolean;
+}
+
+export interface AgentDetails {
+  readonly version: string;
+  readonly init_daemon: boolean;
+  readonly device_handlers: readonly string[];
+  readonly storage_handlers: readonly string[];
+  readonly supports_seccomp: boolean;
+}
+
+export interface CreateContainerRequest {
+  readonly container_id: string;
+  readonly exec_id: string;
+  readonly storages: readonly StorageMessage[];
+  readonly OCI: WireSpec | null;
+  readonly sandbox_pidns: boolean;
+}
+
+export interface ContainerRequest {
+  readonly container_id: string;
+}
+
+export interface RemoveContainerRequest extends ContainerRequest {
+  /** Seconds, 0 for ever. */
+  readonly timeout: number;
+}
+
+export interface ProcessRequest extends ContainerRequest {
+  readonly exec_id: string;
+}
+
+export interface SignalProcessRequest extends ProcessRequest {
+  readonly signal: number;
+}
+
+export interface WaitProcessResponse {
+  readonly status: number;
+}
+
+export interface WriteStreamRequest extends ProcessRequest {
+  readonly data: Uint8Array;
+}
+
+export interface WriteStreamResponse {
+  readonly len: number;
+}
+
+export interface ReadStreamRequest extends ProcessRequest {
+  readonly len: number;
+}
+
+export interface ReadStreamResponse {
+  readonly data: Uint8Array;
+}
+
+export interface CheckRequest {
+  readonly service: string;
+}
+
+export interface HealthCheckResponse {
+  readonly status: "UNKNOWN" | "SERVING" | "NOT_SERVING" | number;
+}
+
+export interface VersionCheckResponse {
+  readonly grpc_version: string;
+  readonly agent_version: string;
+}
+
+export type Empty = Record<string, never>;
+
+/** Request and response of the calls of `grpc.AgentService` that have types here; the service definition has all 34. */
+export interface AgentCalls {
+  CreateSandbox: [CreateSandboxRequest, Empty];
+  DestroySandbox: [Empty, Empty];
+  GetGuestDetails: [GuestDetailsRequest, GuestDetailsResponse];
+  CreateContainer: [CreateContainerRequest, Empty];
+  StartContainer: [ContainerRequest, Empty];
+  RemoveContainer: [RemoveContainerRequest, Empty];
+  SignalProcess: [SignalProcessRequest, Empty];
+  WaitProcess: [ProcessRequest, WaitProcessResponse];
+  WriteStdin: [WriteStreamRequest, WriteStreamResponse];
+  ReadStdout: [ReadStreamRequest, ReadStreamResponse];
+  ReadStderr: [ReadStreamRequest, ReadStreamResponse];
+  CloseStdin: [ProcessRequest, Empty];
+}
+
+/** Request and response of the calls of `grpc.Health`. */
+export interface HealthCalls {
+  Check: [CheckRequest, HealthCheckResponse];
+  Version: [CheckRequest, VersionCheckResponse];
+}

@@ -1,0 +1,129 @@
+import { encodeHeader, FLAG, TYPE } from "./codec.ts";
+import { AnnouncementScanner, answer } from "./resync.ts";
+import { YamuxSession } from "./session.ts";
+
+/** The guest's end of a serial port. */
+export interface BytePort {
+  /**
+   * What arrives, in order; each buffer is given away, never filled again. An empty buffer says that no host is connected (a read of 0 bytes): the next one is
+   * asked for only when a host is back. Ends when the port is closed.
+   */
+  read(): AsyncIterable<Buffer>;
+  /** Writes all of it, and resolves when that is done; waits while no host is connected. Called again only then. */
+  write(bytes: Buffer): Promise<void>;
+}
+
+export interface AcceptOptions {
+  /** Of each session; 256 by default. */
+  readonly maxStreams?: number;
+}
+
+/**
+ * Serves a port for as long as it is open: calls `onSession` with a new session (server role) for each host connection, and ends the one before. Set the
+ * session's `onStream` in the call. Sessions begin as resync.ts says; a client that does not announce itself is served too.
+ *
+ * Resolves when `port.read()` ends, rejects with what it throws; either way the last session has ended then.
+ */
+export async function acceptSessions(
+  port: BytePort,
+  onSession: (session: YamuxSession) => void,
+  options: AcceptOptions = {},
+): Promise<void> {
+  const acceptor = new Acceptor(port, onSession, options);
+  try {
+    for await (const chunk of port.read()) {
+      if (chunk.length > 0) acceptor.take(chunk);
+      else await acceptor.hostLeft();
+    }
+  } finally {
+    acceptor.drop();
+  }
+}
+
+/** A frame that every yamux client ignores: the echo of a ping it never sends (ours stay below it, others count up from 0). */
+const KNOCK = encodeHeader(TYPE.ping, FLAG.ack, 0, 0xffff_ffff);
+
+class Acceptor {
+  readonly #port: BytePort;
+  readonly #onSession: (session: YamuxSession) => void;
+  readonly #options: AcceptOptions;
+  readonly #scanner: AnnouncementScanner;
+  #session: YamuxSession | undefined;
+  #announced = false;
+  /** Nothing has come since the host connected, as far as we know. */
+  #fresh = true;
+  /** The first bytes of a connection while they may still become an announcement: an unannounced session does not begin like one. */
+  #held = Buffer.alloc(0);
+  #written: Promise<void> = Promise.resolve();
+
+  constructor(port: BytePort, onSession: (session: YamuxSession) => void, options: AcceptOptions) {
+    this.#port = port;
+    this.#onSession = onSession;
+    this.#options = options;
+    this.#scanner = new AnnouncementScanner({
+      pass: (bytes) => this.#pass(bytes),
+      marked: () => this.#marked(),
+      announced: (nonce) => this.#begin(answer(nonce)),
+    });
+  }
+
+  take(chunk: Buffer): void {
+    this.#scanner.push(chunk);
+  }
+
+  /** Ends the session and waits for the next host: a write to the port waits for exactly that, so nothing has to poll. */
+  async hostLeft(): Promise<void> {
+    this.drop();
+    this.#scanner.reset();
+    this.#fresh = true;
+    this.#held = Buffer.alloc(0);
+    await this.#write([KNOCK]);
+  }
+
+  drop(): void {
+    const session = this.#session;
+    this.#session = undefined;
+    session?.end();
+  }
+
+  #marked(): boolean {
+    if (this.#session && !this.#session.ended && !this.#announced && this.#session.carriedData) return false;
+    this.drop();
+    this.#fresh = false;
+    this.#held = Buffer.alloc(0);
+    return true;
+  }
+
+  #pass(bytes: Buffer): void {
+    if (this.#fresh) {
+      this.#held = Buffer.concat([this.#held, bytes]);
+      if (AnnouncementScanner.mayBegin(this.#held)) return;
+      this.#begin(undefined);
+      this.#session?.receive(this.#held);
+      this.#held = Buffer.alloc(0);
+      return;
+    }
+    this.#session?.receive(bytes);
+  }
+
+  #begin(first: Buffer | undefined): void {
+    this.#fresh = false;
+    this.#announced = first !== undefined;
+    const output = {
+      write: (frames: readonly Buffer[]) => (session === this.#session ? this.#write(frames) : Promise.resolve()),
+      close: () => {},
+    };
+    const session = new YamuxSession({ role: "server", output, ...this.#options });
+    this.#session = session;
+    if (first) void this.#write([first]).catch((error) => session.end(error));
+    this.#onSession(session);
+  }
+
+  /** One write at a time, whichever session it is from: the answer must not come between the halves of an old frame. */
+  #write(frames: readonly Buffer[]): Promise<void> {
+    const bytes = frames.length === 1 && frames[0] ? frames[0] : Buffer.concat(frames);
+    const written = this.#written.catch(() => {}).then(() => this.#port.write(bytes));
+    this.#written = written;
+    return written;
+  }
+}

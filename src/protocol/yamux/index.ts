@@ -1,0 +1,15 @@
+export { type AcceptOptions, acceptSessions, type BytePort } from "./accept.ts";
+export { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
+export { type OverDuplexOptions, yamuxOver } from "./over-duplex.ts";
+export {
+  ANNOUNCEMENT_BYTES,
+  AnnouncementScanner,
+  type AnnouncementSink,
+  AnswerScanner,
+  announcement,
+  answer,
+  type Nonce,
+  newNonce,
+} from "./resync.ts";
+export type { SessionOutput } from "./sender.ts";
+export { type PingOptions, type SessionOptions, YamuxSession } from "./session.ts";

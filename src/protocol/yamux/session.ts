@@ -1,0 +1,235 @@
+import type { Duplex } from "node:stream";
+import { withDeadline } from "../../base/deadline.ts";
+import { TapvisorError } from "../../base/errors.ts";
+import { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, protocolError, TYPE } from "./codec.ts";
+import { Sender, type SessionOutput } from "./sender.ts";
+import { type StreamLink, YamuxStream } from "./stream.ts";
+
+/** Pings above this are kept for announcing a session; see resync.ts. */
+const MAX_PING = 0x7fff_ffff;
+const LAST_ID = 0xffff_ffff;
+
+export interface SessionOptions {
+  /** The client opens odd streams, the server even ones. */
+  readonly role: "client" | "server";
+  readonly output: SessionOutput;
+  /** Streams open at once, of both sides together; 256 by default. With the window it bounds the session's memory. */
+  readonly maxStreams?: number;
+}
+
+export interface PingOptions {
+  /** 5 s by default. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * One side of a yamux connection (version 0, 256 KiB windows, no keep-alive).
+ *
+ * It owns no input: whoever reads the connection calls `receive` for each chunk, and `end` when there are no more. Reading need never pause, since windows
+ * bound what can come in, and a peer that passes one ends the session with GUEST_PROTOCOL.
+ */
+export class YamuxSession {
+  /** Gets each stream that the other side opens; while it is not set they are refused. */
+  onStream: ((stream: Duplex) => void) | undefined;
+  /** Settles when the session is over, with the reason unless this side closed it: never rejects. */
+  readonly closed: Promise<Error | undefined>;
+
+  readonly #client: boolean;
+  readonly #maxStreams: number;
+  readonly #sender: Sender;
+  readonly #decoder: FrameDecoder;
+  readonly #link: StreamLink;
+  readonly #streams = new Map<number, YamuxStream>();
+  readonly #pings = new Map<number, () => void>();
+  #settle: (reason: Error | undefined) => void = () => {};
+  #finished: Promise<void> | undefined;
+  #nextId: number;
+  #nextPing = 1;
+  #refusing = false;
+  #refused = false;
+  #carriedData = false;
+  /** Of the data frame being read; no stream means that its payload is dropped. */
+  #dataStream: YamuxStream | undefined;
+  #dataFlags = 0;
+
+  constructor(options: SessionOptions) {
+    this.#client = options.role === "client";
+    this.#maxStreams = options.maxStreams ?? 256;
+    this.#nextId = this.#client ? 1 : 2;
+    this.#sender = new Sender(options.output, (error) => this.#end(lost(error), undefined));
+    this.#link = this.#streamLink();
+    this.#decoder = new FrameDecoder(this.#sink());
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  get ended(): boolean {
+    return this.#finished !== undefined;
+  }
+
+  /** Whether the other side has ever opened a stream here, so that its payloads may hold anything. */
+  get carriedData(): boolean {
+    return this.#carriedData;
+  }
+
+  /** Takes bytes that came from the other side. The buffer must not be written to again. */
+  receive(chunk: Buffer): void {
+    this.#decoder.push(chunk);
+  }
+
+  /** Says that no more bytes will come. The session ends, and so does every stream that both sides had not ended. */
+  end(cause?: Error): void {
+    void this.#end(lost(cause), undefined);
+  }
+
+  /**
+   * Opens a stream; it can be written to at once.
+   * @throws AGENT_LOST when the session is over or the other side takes no more streams, HOST_LIMIT when too many are open.
+   */
+  openStream(): Duplex {
+    if (this.ended) throw lost();
+    if (this.#refused) throw new TapvisorError("AGENT_LOST", "Cannot open a stream: the other side takes no more", { data: {} });
+    if (this.#streams.size >= this.#maxStreams || this.#nextId > LAST_ID) {
+      const data = { what: "yamux streams", wanted: this.#streams.size + 1, available: this.#maxStreams };
+      throw new TapvisorError("HOST_LIMIT", `Cannot open a stream: ${this.#streams.size} are open, wanted fewer`, { data });
+    }
+    const stream = this.#addStream(this.#nextId, FLAG.syn);
+    this.#nextId += 2;
+    return stream;
+  }
+
+  /**
+   * Asks the other side for an echo and resolves with the round trip's time, ms.
+   * @throws TIMEOUT after `timeoutMs` (5 s by default), ABORTED, AGENT_LOST when the session ends first.
+   */
+  async ping({ timeoutMs = 5000, signal }: PingOptions = {}): Promise<number> {
+    if (this.ended) throw lost();
+    const value = this.#nextPing;
+    this.#nextPing = value === MAX_PING ? 1 : value + 1;
+    const start = performance.now();
+    const echoed = new Promise<void>((resolve) => this.#pings.set(value, resolve));
+    const ended = this.closed.then((reason) => Promise.reject(reason ?? lost()));
+    try {
+      await withDeadline({ what: "the echo of a ping", timeoutMs, signal }, () => {
+        this.#sender.control(encodeHeader(TYPE.ping, FLAG.syn, 0, value));
+        return Promise.race([echoed, ended]);
+      });
+    } finally {
+      this.#pings.delete(value);
+    }
+    return performance.now() - start;
+  }
+
+  /** Tells the other side that no more of its streams are taken; those that are open go on. */
+  goAway(): void {
+    this.#refusing = true;
+    this.#sender.control(encodeHeader(TYPE.goAway, 0, 0, GO_AWAY.normal));
+  }
+
+  /** Ends the session: says go-away (1 s at most), ends all streams, closes the connection. Never rejects; again is nothing. */
+  close(): Promise<void> {
+    return this.#end(undefined, GO_AWAY.normal);
+  }
+
+  #end(reason: Error | undefined, goAway: number | undefined): Promise<void> {
+    if (this.#finished) return this.#finished;
+    this.#decoder.stop();
+    this.#finished = this.#sender.finish(goAway === undefined ? undefined : encodeHeader(TYPE.goAway, 0, 0, goAway));
+    for (const stream of [...this.#streams.values()]) stream.sessionEnded(reason ?? lost());
+    this.#streams.clear();
+    this.#settle(reason);
+    return this.#finished;
+  }
+
+  #violated(error: TapvisorError): false {
+    void this.#end(error, GO_AWAY.protocol);
+    return false;
+  }
+
+  #sink(): FrameSink {
+    return {
+      header: (type, flags, id, length) => {
+        if (type === TYPE.ping) return this.#onPing(flags, length);
+        if (type === TYPE.goAway) return this.#onGoAway(length);
+        return this.#onStreamFrame(type, flags, id, length);
+      },
+      payload: (bytes) => {
+        const stream = this.#dataStream;
+        if (stream && !stream.destroyed) stream.receive(bytes);
+        return !this.ended;
+      },
+      payloadEnd: () => this.#onEndFlags(this.#dataStream, this.#dataFlags),
+      violation: (error) => this.#violated(error),
+    };
+  }
+
+  #onPing(flags: number, value: number): boolean {
+    if (flags & FLAG.syn) return this.#answer(TYPE.ping, FLAG.ack, 0, value);
+    this.#pings.get(value)?.();
+    return true;
+  }
+
+  #onGoAway(code: number): boolean {
+    this.#refused = true;
+    if (code === GO_AWAY.normal) return true;
+    return this.#violated(protocolError(code === GO_AWAY.protocol ? "go-away: protocol error" : `go-away: error ${code}`));
+  }
+
+  #onStreamFrame(type: number, flags: number, id: number, length: number): boolean {
+    if (flags & FLAG.syn && !this.#accept(id)) return false;
+    const stream = this.#streams.get(id); // none: it was refused or reset, and the other side did not know yet
+    if (type === TYPE.data) {
+      if (stream && !stream.admit(length)) return this.#violated(protocolError(`more than stream ${id} may carry`));
+      this.#dataStream = stream;
+      this.#dataFlags = flags;
+      return true;
+    }
+    if (stream && !stream.grant(length)) return this.#violated(protocolError(`a window for stream ${id} above 32 bits`));
+    return this.#onEndFlags(stream, flags);
+  }
+
+  #onEndFlags(stream: YamuxStream | undefined, flags: number): boolean {
+    if (!stream || stream.destroyed) return !this.ended;
+    if (flags & FLAG.rst) stream.remoteReset();
+    else if (flags & FLAG.fin && !stream.remoteEnd()) return this.#violated(protocolError(`the end of stream ${stream.id} twice`));
+    return !this.ended;
+  }
+
+  #accept(id: number): boolean {
+    const peersOwn = id !== 0 && (id % 2 === 1) !== this.#client;
+    if (!peersOwn || this.#streams.has(id)) return this.#violated(protocolError(`a new stream with the id ${id}, which it may not use`));
+    this.#carriedData = true;
+    if (this.#refusing || !this.onStream || this.#streams.size >= this.#maxStreams) return this.#answer(TYPE.window, FLAG.rst, id, 0);
+    this.onStream(this.#addStream(id, FLAG.ack));
+    return !this.ended;
+  }
+
+  #addStream(id: number, flag: number): YamuxStream {
+    const stream = new YamuxStream(this.#link, id, flag);
+    this.#streams.set(id, stream);
+    this.#sender.ready(stream);
+    return stream;
+  }
+
+  #streamLink(): StreamLink {
+    return {
+      ready: (stream) => this.#sender.ready(stream),
+      gone: (stream, reset) => {
+        if (this.#streams.get(stream.id) === stream) this.#streams.delete(stream.id);
+        if (reset) this.#sender.control(encodeHeader(TYPE.window, FLAG.rst, stream.id, 0));
+      },
+      guarded: this.#client,
+    };
+  }
+
+  #answer(type: number, flags: number, id: number, length: number): boolean {
+    if (this.#sender.control(encodeHeader(type, flags, id, length))) return !this.ended;
+    return this.#violated(protocolError("requests without reading the answers"));
+  }
+}
+
+function lost(cause?: Error): TapvisorError<"AGENT_LOST"> {
+  return new TapvisorError("AGENT_LOST", "Cannot go on with the connection: the other side is gone", { data: {}, cause });
+}

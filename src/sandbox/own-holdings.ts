@@ -1,0 +1,65 @@
+import { mkdir, rm } from "node:fs/promises";
+import { constants } from "node:os";
+import { dirname } from "node:path";
+import type { GuestContainer } from "../contracts/agent.ts";
+import type { HoldingKind } from "../contracts/holding.ts";
+import type { VmGrant } from "../contracts/hypervisor.ts";
+import type { GuestLink } from "./guest-link.ts";
+
+export interface RunDirectoryIntent {
+  readonly path: string;
+}
+
+export interface AgentConnectionIntent {
+  readonly vm: VmGrant;
+}
+
+export interface GuestSandboxIntent {
+  readonly vm: VmGrant;
+  readonly sandbox: string;
+  readonly hostname: string;
+}
+
+export interface GuestContainerIntent {
+  readonly vm: VmGrant;
+  readonly request: GuestContainer;
+}
+
+export interface GuestProcessIntent {
+  readonly vm: VmGrant;
+  readonly container: string;
+}
+
+/** The holdings that the engine itself acquires for a sandbox. */
+export function ownHoldings(guest: GuestLink) {
+  return {
+    "run-directory": runDirectory,
+    "agent-connection": {
+      acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call)),
+      release: () => guest.closeAgent(),
+    } satisfies HoldingKind<AgentConnectionIntent, void>,
+    "guest-sandbox": {
+      acquire: (intent, call) => guest.client.createSandbox({ hostname: intent.hostname, sandbox: intent.sandbox, storages: [] }, call),
+      release: async ({ intent }, call) => (await guest.reach(intent.vm, call))?.destroySandbox(call),
+    } satisfies HoldingKind<GuestSandboxIntent, void>,
+    "guest-container": {
+      acquire: (intent, call) => guest.client.createContainer(intent.request, call),
+      release: async ({ intent }, call) => (await guest.reach(intent.vm, call))?.removeContainer(intent.request.container, call),
+    } satisfies HoldingKind<GuestContainerIntent, void>,
+    "guest-process": {
+      acquire: (intent, call) => guest.client.startContainer(intent.container, call),
+      release: async ({ intent: { vm, container } }, call) =>
+        (await guest.reach(vm, call))?.signalProcess({ container, exec: container }, constants.signals.SIGKILL, true, call),
+    } satisfies HoldingKind<GuestProcessIntent, void>,
+  };
+}
+
+/** A private directory for sockets and logs. What an earlier sandbox of the same id may have left there is removed first. */
+const runDirectory: HoldingKind<RunDirectoryIntent, void> = {
+  async acquire({ path }) {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await rm(path, { recursive: true, force: true });
+    await mkdir(path, { mode: 0o700 });
+  },
+  release: ({ intent }) => rm(intent.path, { recursive: true, force: true }),
+};

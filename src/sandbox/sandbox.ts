@@ -1,0 +1,151 @@
+import { TapvisorError } from "../base/errors.ts";
+import type { ContainerOptions } from "../config/container-config.ts";
+import { type Cancellable, Container } from "../container/container.ts";
+import { createContainer } from "../container/create.ts";
+import { containerRecord } from "../container/state.ts";
+import type { VmGrant } from "../contracts/hypervisor.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import type { State } from "../engine/states.ts";
+import { deleteSandbox } from "./delete.ts";
+import { pauseSandbox, resumeSandbox } from "./pause.ts";
+import { startSandbox } from "./start.ts";
+import { type StopOptions, stopSandbox } from "./stop.ts";
+
+export interface SandboxStatus {
+  readonly id: string;
+  readonly state: State;
+  readonly created: string;
+  readonly vcpus: number;
+  readonly memoryBytes: number;
+  /** What really runs the VM, `kvm` or `tcg` say; absent when it has none. */
+  readonly accelerator?: string;
+  readonly pid?: number;
+  readonly containers: readonly { readonly id: string; readonly state: State }[];
+  /** What could not be released, when the state is `failed`. */
+  readonly left: readonly { readonly step: string; readonly owner: string; readonly reason: string }[];
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/**
+ * A virtual machine that runs containers.
+ *
+ * @example
+ * await using sandbox = await engine.runSandbox({ memory: "512MiB" });
+ * const { exitCode } = await (await sandbox.run({ rootfs: "./rootfs", command: ["true"] })).wait();
+ */
+export class Sandbox implements AsyncDisposable {
+  readonly id: string;
+  readonly #sb: SandboxContext;
+  readonly #onGone: () => void;
+
+  constructor(sb: SandboxContext, onGone: () => void) {
+    this.#sb = sb;
+    this.id = sb.id;
+    this.#onGone = onGone;
+  }
+
+  /** `ready`, `running`, `paused`, `stopped` or `failed`. */
+  get state(): State {
+    return this.#sb.journal.record.state;
+  }
+
+  /** Makes it run, so that containers can be started; a stopped one boots anew (60 s). Running already is success. */
+  start(options: Cancellable = {}): Promise<void> {
+    return startSandbox(this.#sb, options.signal);
+  }
+
+  /** Stops containers, guest and VM and gives everything back. Stopped already is success. @throws RELEASE_INCOMPLETE. */
+  stop(options: StopOptions = {}): Promise<void> {
+    return stopSandbox(this.#sb, options);
+  }
+
+  /** Freezes the VM with all in it. @throws INVALID_STATE, UNSUPPORTED. */
+  pause(options: Cancellable = {}): Promise<void> {
+    return pauseSandbox(this.#sb, options.signal);
+  }
+
+  resume(options: Cancellable = {}): Promise<void> {
+    return resumeSandbox(this.#sb, options.signal);
+  }
+
+  /** Removes a sandbox that does not run. Deleted already is success. @throws INVALID_STATE, RELEASE_INCOMPLETE. */
+  async delete(options: Cancellable = {}): Promise<void> {
+    await deleteSandbox(this.#sb, options.signal);
+    this.#onGone();
+  }
+
+  /** Creates a container, at most 30 s for each step; state `ready`. A failure leaves nothing. @throws ALREADY_EXISTS, INVALID_INPUT, UNSUPPORTED. */
+  async createContainer(options: ContainerOptions, { signal }: Cancellable = {}): Promise<Container> {
+    return new Container(this.#sb, await createContainer(this.#sb, options, signal));
+  }
+
+  /** Creates a container and starts it; when the start fails the container is removed again. */
+  async run(options: ContainerOptions, { signal }: Cancellable = {}): Promise<Container> {
+    const container = await this.createContainer(options, signal ? { signal } : {});
+    try {
+      await container.start(signal ? { signal } : {});
+      return container;
+    } catch (error) {
+      await container
+        .delete()
+        .catch((failure) => this.#sb.log.error({ container: container.id, reason: String(failure) }, "could not be removed"));
+      throw error;
+    }
+  }
+
+  /** The container of an id. @throws NOT_FOUND. */
+  container(id: string): Container {
+    return new Container(this.#sb, containerRecord(this.#sb, id).id);
+  }
+
+  containers(): Container[] {
+    return Object.keys(this.#sb.journal.record.containers).map((id) => new Container(this.#sb, id));
+  }
+
+  status(): SandboxStatus {
+    const { id, state, created, config, containers, holdings, annotations } = this.#sb.journal.record;
+    const vm = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
+    return {
+      id,
+      state,
+      created,
+      vcpus: config.vcpus,
+      memoryBytes: config.memoryBytes,
+      ...(vm ? { accelerator: vm.accelerator } : {}),
+      ...(vm?.process ? { pid: vm.process.pid } : {}),
+      containers: Object.values(containers).map((container) => ({ id: container.id, state: container.state })),
+      left: holdings.filter(({ status }) => status === "failed").map(({ step, owner, reason }) => ({ step, owner, reason: reason ?? "" })),
+      annotations: { ...annotations },
+    };
+  }
+
+  /** Free text kept with the sandbox. */
+  get annotations(): Readonly<Record<string, string>> {
+    return { ...this.#sb.journal.record.annotations };
+  }
+
+  /** Adds annotations and changes those there are. @throws INVALID_INPUT when a value is not text. */
+  async annotate(annotations: Readonly<Record<string, string>>): Promise<void> {
+    for (const [name, value] of Object.entries(annotations)) {
+      if (typeof value !== "string") {
+        throw new TapvisorError("INVALID_INPUT", `Cannot annotate "${name}" with ${JSON.stringify(value)}: wanted text`, {
+          data: { path: `annotations.${name}`, value, wanted: "text" },
+        });
+      }
+    }
+    Object.assign(this.#sb.journal.record.annotations, annotations);
+    await this.#sb.journal.save();
+  }
+
+  /** Kills the VM and deletes the sandbox, whatever state it is in. A detached one is only let go. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#sb.journal.record.config.detached) {
+      await this.#sb.guest.disconnect();
+      this.#onGone();
+      return;
+    }
+    if (!this.#sb.journal.stored) return;
+    await this.stop({ force: true });
+    await this.delete();
+  }
+}

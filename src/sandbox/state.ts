@@ -1,0 +1,19 @@
+import { TapvisorError } from "../base/errors.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import { canMove, requireState, type State } from "../engine/states.ts";
+
+/** Moves the sandbox to a state and stores it. @throws INTERNAL for a move that the table does not have. */
+export async function moveSandbox(sb: SandboxContext, to: State): Promise<void> {
+  const from = sb.journal.record.state;
+  if (from === to) return sb.journal.save();
+  if (!canMove(from, to)) throw new TapvisorError("INTERNAL", `Cannot move sandbox "${sb.id}" from ${from} to ${to}`, { data: {} });
+  sb.journal.record.state = to;
+  await sb.journal.save();
+  sb.log.debug({ from, to }, "state");
+  await sb.hooks.observe("stateChange", { sandbox: sb.id, from, to });
+}
+
+/** @throws INVALID_STATE. */
+export function requireSandbox(sb: SandboxContext, verb: string, ...allowed: readonly State[]): void {
+  requireState({ kind: "sandbox", id: sb.id, state: sb.journal.record.state }, verb, allowed);
+}
