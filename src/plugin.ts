@@ -6,6 +6,8 @@ export type { Logger } from "./base/log.ts";
 export * from "./base/mutex.ts";
 export * from "./base/process-identity.ts";
 export * from "./base/units.ts";
+/** Checks a plugin's options against a zod schema; a bad field is named. */
+export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
 export type * from "./contracts/finding.ts";
 export type * from "./contracts/guest.ts";

@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { compileFunction } from "node:vm";
 
-const MODULE_SYNTAX = /^(?:import|export|await|for await)\b|^(?:const|let|var|await using|using)\b[^\n]*=\s*await\b/m;
+const MODULE_SYNTAX = /^(?:import|export)\b/m;
+const COMMONJS_WORDS = /\brequire\(|\bmodule\.exports\b|\bexports\.|\b__(?:dirname|filename)\b/;
 const TYPESCRIPT = new Set([".ts", ".tsx", ".jsx"]);
 
 /**
@@ -11,7 +12,7 @@ const TYPESCRIPT = new Set([".ts", ".tsx", ".jsx"]);
  */
 export function isUndeclaredModule(file: string): boolean {
   const extension = extname(file);
-  if (TYPESCRIPT.has(extension)) return nearestType(dirname(file)) !== "module" && MODULE_SYNTAX.test(readFileSync(file, "utf8"));
+  if (TYPESCRIPT.has(extension)) return nearestType(dirname(file)) !== "module" && !isCommonJsTypeScript(readFileSync(file, "utf8"));
   if (extension === ".js") return nearestType(dirname(file)) === undefined && !compilesAsCommonJs(readFileSync(file, "utf8"));
   return false; // .mts, .mjs, .cts and .cjs say it themselves
 }
@@ -26,6 +27,11 @@ function nearestType(directory: string): string | undefined {
   }
   const parent = dirname(directory);
   return parent === directory ? undefined : nearestType(parent);
+}
+
+// TypeScript with `import` means modules, whatever the package says; without, only the words of CommonJS make it that.
+function isCommonJsTypeScript(source: string): boolean {
+  return !MODULE_SYNTAX.test(source) && COMMONJS_WORDS.test(source);
 }
 
 // The same question Node asks of a .js file without a declared type.

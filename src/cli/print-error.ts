@@ -45,6 +45,7 @@ function causeLines(error: AnyTapvisorError): string[] {
   const seen = new Set<unknown>([error]);
   for (let cause = error.cause; cause !== undefined && !seen.has(cause); cause = cause instanceof Error ? cause.cause : undefined) {
     seen.add(cause);
+    if (error.message.includes(messageOf(cause))) continue; // already told
     lines.push(`  caused by: ${isTapvisorError(cause) ? `${cause.code}: ` : ""}${messageOf(cause)}`);
   }
   return lines;

@@ -107,7 +107,7 @@ function checkWords(program: CAC, words: readonly string[]): void {
         : undefined;
     throw new CliError(EXIT.usage, `Unknown command "${name}": wanted one of ${names.join(", ")}`, { hint });
   }
-  const flags = knownFlags(program.globalCommand, ...(command ? [command] : []));
+  const flags = knownFlags(...(command ? [command] : []), program.globalCommand);
   for (const word of words) {
     const flag = /^(--?[^=]*)/.exec(word)?.[1];
     if (flag === undefined || word === "--" || flags.includes(flag)) continue;

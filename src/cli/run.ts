@@ -2,6 +2,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf } from "../base/errors.ts";
+import { closeGuarded } from "../engine/exit-guard.ts";
 import { CliError } from "./cli-error.ts";
 import { EXIT } from "./exit-codes.ts";
 import { ownPackage } from "./own-modules.ts";
@@ -29,17 +30,20 @@ export async function runScript({ script, args, verbose }: RunOptions): Promise<
     throw new CliError(EXIT.ownFailure, `Cannot prepare to run "${script}": ${messageOf(error)}`, { cause: error });
   }
   process.argv = [process.execPath, file, ...args];
-  const fail = (error: unknown) => {
+  const fail = async (error: unknown) => {
     printError(error, verbose);
+    await closeGuarded(); // `await using` further up has not run when the error came from a callback
     process.exit(EXIT.failed);
   };
   process.on("uncaughtException", (error) => {
     // A listener of the script's own has taken charge, as it would under node.
-    if (process.listenerCount("uncaughtException") === 1) fail(error);
+    if (process.listenerCount("uncaughtException") === 1) void fail(error);
   });
   process.once("exit", (code) => {
-    if (code === UNSETTLED_AWAIT)
-      process.stderr.write(`error: ${script} ended while it still awaited something that nothing can settle any more\n`);
+    // With 13 here the script chose it; Node's own stands in exitCode only.
+    if (code === 0 && process.exitCode === UNSETTLED_AWAIT) {
+      process.stderr.write(`error: ${script} ended while it awaited something that nothing can settle any more\n`);
+    }
   });
   await import(pathToFileURL(file).href).catch(fail);
 }

@@ -36,13 +36,13 @@ export async function setup(host: HostView, options: SetupOptions): Promise<numb
     options.say(`installing ${packages.join(", ")}`);
     await (options.installPackages ?? installPackages)(installer);
   }
+  await host.prepareGuest(options.say);
   const still = (await host.findings()).filter((finding) => finding.level === "missing");
   if (still.length > 0) {
     for (const line of formatFindings(still, options.paint)) options.say(line);
-    options.say("setup cannot go on while these are missing");
+    options.say("setup did what it could, and these are still missing");
     return EXIT.failed;
   }
-  await host.prepareGuest(options.say);
   options.say("ready: `tapvisor run script.ts`");
   return EXIT.ok;
 }

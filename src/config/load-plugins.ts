@@ -23,6 +23,7 @@ export async function loadPlugins(entries: NonNullable<EngineConfig["plugins"]>,
 }
 
 function urlOf(specifier: string, directory: string): string {
+  if (specifier.startsWith("tapvisor/")) return specifier; // bundled: this package's own, wherever the configuration lies
   if (specifier.startsWith(".") || isAbsolute(specifier)) return pathToFileURL(resolve(directory, specifier)).href;
   return pathToFileURL(createRequire(resolve(directory, "package.json")).resolve(specifier)).href;
 }

@@ -19,7 +19,7 @@ export interface EngineOptions {
   readonly config?: string | EngineConfig;
   /** The combination of plugins to start from: a bundled one's name (`"qemu"` by default, `"fake"`), or one made with definePreset. */
   readonly preset?: string | Preset;
-  /** Further plugins, loaded after those of the preset and the configuration. */
+  /** Further plugins, loaded after those of the preset and the configuration; one of a preset plugin's name takes its place. */
   readonly plugins?: readonly Plugin[];
   /** Where records, sockets and logs are kept: `$TAPVISOR_ROOT`, else `/var/lib/tapvisor` for root and `~/.local/state/tapvisor` for others. */
   readonly root?: string;
@@ -52,7 +52,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   );
   const cacheDirectory = resolve(process.env.TAPVISOR_CACHE ?? defaultRoot("/var/cache/tapvisor", ".cache/tapvisor"));
   const host = new PluginHost({ log, root, cacheDirectory });
-  await host.load([...preset.plugins, ...fromConfig, ...(options.plugins ?? [])]);
+  const own = [...fromConfig, ...(options.plugins ?? [])];
+  await host.load([...withoutNames(preset.plugins, own), ...own]);
   const providers = chooseProviders(host.slots, { ...preset.slots, ...config.slots });
 
   const slot = <S extends SlotName>(name: S): Promise<Slots[S]> => host.slots.get(name, providers[name]);
@@ -67,6 +68,12 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     probe: options.probe,
   };
   return new Engine(context);
+}
+
+/** So that a script or a configuration can give a preset's plugin other options. */
+function withoutNames(plugins: readonly Plugin[], taken: readonly Plugin[]): Plugin[] {
+  const names = new Set(taken.map((plugin) => plugin?.name));
+  return plugins.filter(({ name }) => !names.has(name));
 }
 
 /** A slot's provider is the one named, or the only one there is. */

@@ -1,3 +1,4 @@
+import { withDeadline } from "../base/deadline.ts";
 import { DEADLINES } from "../config/defaults.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -15,6 +16,12 @@ export function guardExit(close: () => Promise<void>): () => void {
     closers.delete(close);
     if (closers.size === 0 && !ending) for (const signal of SIGNALS) process.off(signal, onSignal);
   };
+}
+
+/** Closes every engine of this process, for a script that ends by an error nobody caught; they get 20 s together. */
+export async function closeGuarded(): Promise<void> {
+  const closing = Promise.allSettled([...closers].map((close) => close()));
+  await withDeadline({ what: "the engines to close", timeoutMs: DEADLINES.shutdown }, () => closing).catch(() => {});
 }
 
 function onSignal(signal: NodeJS.Signals): void {

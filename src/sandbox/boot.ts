@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
@@ -7,6 +8,7 @@ import type { VmGrant, VmIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { Transaction } from "../engine/transaction.ts";
+import type { GuestSandboxIntent } from "./own-holdings.ts";
 import { runDirectoryOf } from "./paths.ts";
 
 /** The steps that bring a sandbox's VM up, for `create` and for `start` of a stopped sandbox. */
@@ -22,16 +24,21 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
     (await sb.engine.slot("guest")).prepare({ signal, log: sb.log }, (line) => sb.log.info(line)),
   );
   const vm = await launchAndConnect(sb, tx, { config, boot, runDirectory });
-  const created = tx.acquire(
-    "create-guest-sandbox",
-    { owner: ENGINE, kind: "guest-sandbox" },
-    { vm, sandbox: sb.id, hostname: config.hostname },
-    DEADLINES.agent,
-  );
-  created.catch(() => {});
+  const intent: GuestSandboxIntent = { vm, sandbox: sb.id, hostname: config.hostname };
   // Both requests travel together: a round trip to an emulated guest takes some 15 ms.
-  sb.guest.details = await sb.guest.client.guestDetails({ signal: AbortSignal.timeout(DEADLINES.agent), log: sb.log });
-  await created;
+  const [details] = await bothSettled(
+    withDeadline({ what: "the guest's details", timeoutMs: DEADLINES.agent, signal: tx.signal }, (signal) =>
+      sb.guest.client.guestDetails({ signal, log: sb.log }),
+    ),
+    tx.acquire<GuestSandboxIntent, void>("create-guest-sandbox", { owner: ENGINE, kind: "guest-sandbox" }, intent, DEADLINES.agent),
+  );
+  sb.guest.details = details;
+}
+
+/** The results of both; a failure is thrown only when neither runs any more, so that a rollback never overtakes the other. */
+async function bothSettled<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return Promise.all([first, second]);
 }
 
 interface Launch {

@@ -78,7 +78,8 @@ export class GuestLink {
     });
     const connecting = agent.connect(target, { ...call, signal });
     connecting.catch(() => {});
-    const client = await Promise.race([connecting, ended]).finally(() => ended.catch(() => {}));
+    ended.catch(() => {}); // after the connection a VM's end is an event, not an error here
+    const client = await Promise.race([connecting, ended]);
     this.#client = client;
     void client.lost.then((error) => {
       if (this.#client !== client) return;

@@ -45,7 +45,8 @@ function service(name: string) {
 function encoder(name: string): (message: object) => Buffer {
   return (message) => {
     const type = messageType(name);
-    return Buffer.from(type.encode(type.fromObject(message)).finish());
+    const { buffer, byteOffset, length } = type.encode(type.fromObject(message)).finish();
+    return Buffer.from(buffer, byteOffset, length);
   };
 }
 

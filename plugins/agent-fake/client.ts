@@ -1,0 +1,53 @@
+import { type AgentClient, type Call, type GuestProcessId, MiB, TapvisorError } from "tapvisor/plugin";
+import type { Connection } from "./connection.ts";
+
+const READS = { ReadStdout: ["agent.readStdout", "stdout"], ReadStderr: ["agent.readStderr", "stderr"] } as const;
+
+/** The agent's verbs, answered by the guest in the same world. */
+export function fakeClient(connection: Connection): AgentClient {
+  const { guest } = connection.vm;
+  const read = (method: keyof typeof READS, process: GuestProcessId, maxBytes: number, call: Call) => {
+    const [operation, stream] = READS[method];
+    return connection.call(operation, process.container, call, async (signal) => {
+      const found = guest.process(method, process);
+      // A terminal has one stream: everything comes out of stdout, and stderr is at its end.
+      if (stream === "stderr" && found.stderr === found.stdout) return new Uint8Array(0);
+      return found[stream].read(maxBytes, signal);
+    });
+  };
+
+  return {
+    createSandbox: (request, call) => connection.call("agent.createSandbox", undefined, call, () => guest.createSandbox(request)),
+    destroySandbox: (call) => connection.call("agent.destroySandbox", undefined, call, () => guest.destroySandbox()),
+    guestDetails: (call) =>
+      connection.call("agent.guestDetails", undefined, call, () => ({
+        memoryBlockBytes: 128 * MiB,
+        agentVersion: "fake",
+        storageHandlers: ["virtio-fs", "overlayfs", "ephemeral", "local"],
+        supportsSeccomp: false,
+      })),
+    createContainer: (request, call) =>
+      connection.call("agent.createContainer", request.container, call, () => guest.createContainer(request)),
+    startContainer: (container, call) => connection.call("agent.startContainer", container, call, () => guest.startContainer(container)),
+    removeContainer: (container, call) => connection.call("agent.removeContainer", container, call, () => guest.removeContainer(container)),
+    waitProcess: (process, call) =>
+      connection.call("agent.waitProcess", process.container, call, (signal) => guest.waitProcess(process, signal)),
+    signalProcess: (process, signal, all, call) =>
+      connection.call("agent.signalProcess", process.container, call, () => guest.signalProcess(process, signal, all)),
+    readStdout: (process, maxBytes, call) => read("ReadStdout", process, maxBytes, call),
+    readStderr: (process, maxBytes, call) => read("ReadStderr", process, maxBytes, call),
+    writeStdin: (process, data, call) =>
+      connection.call("agent.writeStdin", process.container, call, async (signal) => {
+        if (data.length === 0) return 0;
+        const taken = await guest.process("WriteStdin", process).stdin.write(data, signal);
+        if (taken > 0) return taken;
+        throw new TapvisorError("AGENT_FAILED", `Cannot write to container "${process.container}": its standard input is closed`, {
+          data: { method: "WriteStdin", status: "FAILED_PRECONDITION" },
+        });
+      }),
+    closeStdin: (process, call) =>
+      connection.call("agent.closeStdin", process.container, call, () => guest.containers.get(process.container)?.process.stdin.end()),
+    lost: connection.lost,
+    close: async () => connection.close(),
+  };
+}

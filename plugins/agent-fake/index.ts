@@ -1,0 +1,24 @@
+import { definePlugin } from "tapvisor/plugin";
+import { type FakeWorld, sharedFakeWorld } from "tapvisor/testing";
+import { fakeClient } from "./client.ts";
+import { Connection, vmOf } from "./connection.ts";
+
+export interface AgentFakeOptions {
+  /** The world to find the guest in: that of `hypervisorFake`; the process's shared one by default. */
+  readonly world?: FakeWorld;
+}
+
+/** The agent of the guests in a fake world. Agent `fake`; needs no transport. */
+export const agentFake = definePlugin<AgentFakeOptions>("agent-fake", (ctx, { world = sharedFakeWorld() }) => {
+  ctx.provide("agent", "fake", () => ({
+    needsTransport: false,
+    async connect(target, call) {
+      const connected = world.perform("agent.connect", { sandbox: target.sandbox }, call.signal, async () => {
+        const vm = vmOf(world, target);
+        await vm.untilRunning(call.signal);
+        return vmOf(world, target);
+      });
+      return fakeClient(new Connection(world, await connected));
+    },
+  }));
+});

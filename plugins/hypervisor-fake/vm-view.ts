@@ -1,0 +1,38 @@
+import { TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
+import type { FakeVm, FakeWorld } from "tapvisor/testing";
+
+/** The VM of a grant. @throws VM_FAILED when it does not run. */
+export function liveVm(world: FakeWorld, { sandbox, nonce }: VmGrant): FakeVm {
+  const vm = world.vm(sandbox);
+  if (vm?.intent.nonce === nonce && vm.state !== "ended") return vm;
+  throw new TapvisorError("VM_FAILED", `Cannot use the VM of sandbox "${sandbox}": it does not run`, { data: { id: sandbox } });
+}
+
+/** The live view of one VM. */
+export function vmView(world: FakeWorld, vm: FakeVm): Vm {
+  const subject = { sandbox: vm.intent.sandbox };
+  const view = {};
+  vm.views.add(view);
+  const mustBeConnected = () => {
+    if (vm.views.has(view)) return;
+    throw new TapvisorError("VM_FAILED", `Cannot use the VM of sandbox "${subject.sandbox}": the connection is closed`, {
+      data: { id: subject.sandbox },
+    });
+  };
+  return {
+    pause: (call) =>
+      world.perform("hypervisor.pause", subject, call.signal, () => {
+        mustBeConnected();
+        vm.pause();
+      }),
+    resume: (call) =>
+      world.perform("hypervisor.resume", subject, call.signal, () => {
+        mustBeConnected();
+        vm.resume();
+      }),
+    status: (call) => world.perform("hypervisor.status", subject, call.signal, () => vm.state),
+    exited: vm.exited,
+    diagnostics: async () => ({ console: vm.console, stderr: vm.stderr }),
+    disconnect: async () => void vm.views.delete(view),
+  };
+}

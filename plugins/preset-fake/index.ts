@@ -1,0 +1,25 @@
+import { definePreset, type Preset } from "tapvisor/plugin";
+import { agentFake } from "tapvisor/plugins/agent-fake";
+import { hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
+import { rootfsDir } from "tapvisor/plugins/rootfs-dir";
+import { type MemoryState, stateMemory } from "tapvisor/plugins/state-memory";
+import type { FakeWorld } from "tapvisor/testing";
+
+export interface PresetFakeOptions {
+  /** The world to act on; the process's shared one by default. */
+  readonly world?: FakeWorld;
+  /** The records; new ones for each preset by default. */
+  readonly state?: MemoryState;
+}
+
+/** Everything in memory but the rootfs, which must be a real directory. */
+export function presetFake({ world, state }: PresetFakeOptions = {}): Preset {
+  const inWorld = world ? { world } : {};
+  return definePreset({
+    name: "fake",
+    plugins: [hypervisorFake(inWorld), agentFake(inWorld), stateMemory(state ? { state } : {}), rootfsDir()],
+    slots: { hypervisor: "fake", guest: "none", agent: "fake", stateStore: "memory", rootfs: "dir" },
+  });
+}
+
+export default presetFake();

@@ -1,0 +1,41 @@
+/** Everything that the fakes do for the engine, by the name faults and the log of calls know it. */
+export const FAKE_OPERATIONS = [
+  "hypervisor.inspectHost",
+  "hypervisor.connect",
+  "hypervisor.vm.acquire",
+  "hypervisor.vm.release",
+  "hypervisor.share.acquire",
+  "hypervisor.share.release",
+  "hypervisor.pause",
+  "hypervisor.resume",
+  "hypervisor.status",
+  "guest.inspectHost",
+  "guest.prepare",
+  "agent.connect",
+  "agent.createSandbox",
+  "agent.destroySandbox",
+  "agent.guestDetails",
+  "agent.createContainer",
+  "agent.startContainer",
+  "agent.removeContainer",
+  "agent.waitProcess",
+  "agent.signalProcess",
+  "agent.readStdout",
+  "agent.readStderr",
+  "agent.writeStdin",
+  "agent.closeStdin",
+] as const;
+
+export type FakeOperation = (typeof FAKE_OPERATIONS)[number];
+
+/** What an operation is about. */
+export interface FakeSubject {
+  readonly sandbox?: string;
+  readonly container?: string;
+}
+
+/** One entry of the log of calls. */
+export interface FakeCall extends FakeSubject {
+  readonly operation: FakeOperation;
+  readonly outcome: "pending" | "done" | "failed";
+}

@@ -1,0 +1,106 @@
+import { constants } from "node:os";
+import { messageOf } from "../../base/errors.ts";
+import { Mutex } from "../../base/mutex.ts";
+import type { OciProcess } from "../../contracts/oci.ts";
+import { BytePipe } from "./byte-pipe.ts";
+import type { FakeProcessContext, FakeProgram } from "./programs.ts";
+
+const { SIGKILL, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
+
+/** How much a program reads at once, bytes. */
+const CHUNK = 65_536;
+
+/** Those that do not end a process by default. Stopping one is not shown by this world. */
+const HARMLESS: ReadonlySet<number> = new Set([SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU]);
+
+/** A process in a guest of the fake world. */
+export class FakeProcess {
+  readonly stdin = new BytePipe();
+  readonly stdout = new BytePipe();
+  readonly stderr: BytePipe;
+  /** Settles with the exit code as a shell reports it. */
+  readonly exited: Promise<number>;
+  state: "created" | "running" | "exited" = "created";
+  exitCode: number | undefined;
+  readonly #spec: OciProcess;
+  readonly #killed = new AbortController();
+  readonly #traps = new Map<number, () => void>();
+  #settle: (exitCode: number) => void = () => {};
+
+  constructor(spec: OciProcess) {
+    this.#spec = spec;
+    this.stderr = spec.terminal ? this.stdout : new BytePipe();
+    this.exited = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
+
+  start(program: FakeProgram): void {
+    this.state = "running";
+    void this.#run(program);
+  }
+
+  /** Delivers a signal; one to a process that has ended is ignored. */
+  signal(number: number): void {
+    const trap = this.#traps.get(number);
+    if (this.state === "exited" || (HARMLESS.has(number) && !trap)) return;
+    if (trap && number !== SIGKILL) trap();
+    else this.end(128 + number);
+  }
+
+  /** Ends it with an exit code; its output so far can still be read. */
+  end(exitCode: number): void {
+    if (this.state === "exited") return;
+    this.state = "exited";
+    this.exitCode = exitCode;
+    this.stdin.break();
+    this.stdout.end();
+    this.stderr.end();
+    this.#killed.abort();
+    this.#settle(exitCode);
+  }
+
+  async #run(program: FakeProgram): Promise<void> {
+    const context = this.#context();
+    try {
+      this.end((await program(context)) & 0xff);
+    } catch (error) {
+      await context.writeErr(`${messageOf(error)}\n`).catch(() => {}); // it may have been killed
+      this.end(1);
+    }
+  }
+
+  #context(): FakeProcessContext {
+    const { args, env } = this.#spec;
+    return {
+      args,
+      env: Object.fromEntries(env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)])),
+      stdin: this.#input(),
+      write: this.#output(this.stdout),
+      writeErr: this.#output(this.stderr),
+      signal: this.#killed.signal,
+      trap: (signal, handler) => void this.#traps.set(signal, handler),
+    };
+  }
+
+  async *#input(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const chunk = await this.stdin.read(CHUNK, this.#killed.signal);
+      if (chunk.length === 0) return;
+      yield chunk;
+    }
+  }
+
+  #output(pipe: BytePipe): (data: string | Uint8Array) => Promise<void> {
+    const order = new Mutex(); // a long write is not to be torn by the next
+    return (data) =>
+      order.run(async () => {
+        let rest = typeof data === "string" ? Buffer.from(data) : data;
+        while (rest.length > 0) {
+          const taken = await pipe.write(rest, this.#killed.signal);
+          if (taken === 0) throw new Error("the process has ended");
+          rest = rest.subarray(taken);
+        }
+      });
+  }
+}

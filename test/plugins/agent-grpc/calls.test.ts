@@ -1,0 +1,206 @@
+import * as assert from "uvu/assert";
+import type { AgentClient } from "../../../src/contracts/agent.ts";
+import type { Call } from "../../../src/contracts/holding.ts";
+import type { OciSpec } from "../../../src/contracts/oci.ts";
+import { quietCall } from "../../../src/testing/quiet-call.ts";
+import { suite } from "../../support/suite.ts";
+import { connected, grpcGuest } from "./fake-guest.ts";
+
+const SPEC: OciSpec = {
+  ociVersion: "1.1.0",
+  root: { path: "/r", readonly: true },
+  process: { terminal: false, user: { uid: 0, gid: 0 }, args: ["sh"], env: ["A=b"], cwd: "/", noNewPrivileges: true },
+  mounts: [],
+  linux: { namespaces: [{ type: "pid" }, { type: "mount" }], maskedPaths: [], readonlyPaths: [] },
+};
+const STORAGE = { driver: "virtio-fs", source: "tag", fstype: "virtiofs", options: ["ro"], mountPoint: "/run/s" };
+const STORAGE_MESSAGE = {
+  driver: "virtio-fs",
+  driver_options: [],
+  source: "tag",
+  fstype: "virtiofs",
+  options: ["ro"],
+  mount_point: "/run/s",
+};
+const INIT = { container: "c", exec: "c" };
+const EXEC = { container: "c", exec: "e" };
+
+interface Mapping {
+  readonly verb: string;
+  readonly run: (client: AgentClient, call: Call) => Promise<unknown>;
+  readonly method: string;
+  readonly request: object;
+  readonly answer?: object;
+  readonly result?: unknown;
+}
+
+const MAPPINGS: readonly Mapping[] = [
+  {
+    verb: "createSandbox",
+    run: (client, call) => client.createSandbox({ hostname: "h", sandbox: "web", storages: [STORAGE] }, call),
+    method: "CreateSandbox",
+    request: {
+      hostname: "h",
+      dns: [],
+      storages: [STORAGE_MESSAGE],
+      sandbox_pidns: false,
+      sandbox_id: "web",
+      guest_hook_path: "",
+      kernel_modules: [],
+    },
+  },
+  { verb: "destroySandbox", run: (client, call) => client.destroySandbox(call), method: "DestroySandbox", request: {} },
+  {
+    verb: "guestDetails",
+    run: (client, call) => client.guestDetails(call),
+    method: "GetGuestDetails",
+    request: { mem_block_size: true, mem_hotplug_probe: false },
+    answer: {
+      mem_block_size_bytes: "134217728",
+      agent_details: { version: "1.4.0", storage_handlers: ["blk", "9p"], supports_seccomp: true },
+    },
+    result: { memoryBlockBytes: 134_217_728, agentVersion: "1.4.0", storageHandlers: ["blk", "9p"], supportsSeccomp: true },
+  },
+  {
+    verb: "startContainer",
+    run: (client, call) => client.startContainer("c", call),
+    method: "StartContainer",
+    request: { container_id: "c" },
+  },
+  {
+    verb: "removeContainer",
+    run: (client, call) => client.removeContainer("c", call),
+    method: "RemoveContainer",
+    request: { container_id: "c", timeout: 8 },
+  },
+  {
+    verb: "waitProcess",
+    run: (client, call) => client.waitProcess(EXEC, call),
+    method: "WaitProcess",
+    request: { container_id: "c", exec_id: "e" },
+    answer: { status: 137 },
+    result: 137,
+  },
+  {
+    verb: "signalProcess for one process",
+    run: (client, call) => client.signalProcess(INIT, 15, false, call),
+    method: "SignalProcess",
+    request: { container_id: "c", exec_id: "c", signal: 15 },
+  },
+  {
+    verb: "signalProcess for all processes",
+    run: (client, call) => client.signalProcess(INIT, 9, true, call),
+    method: "SignalProcess",
+    request: { container_id: "c", exec_id: "", signal: 9 },
+  },
+  {
+    verb: "readStdout",
+    run: (client, call) => client.readStdout(INIT, 4096, call),
+    method: "ReadStdout",
+    request: { container_id: "c", exec_id: "c", len: 4096 },
+    answer: { data: Buffer.from("out") },
+    result: Buffer.from("out"),
+  },
+  {
+    verb: "readStderr, which asks for 1 MiB at most",
+    run: (client, call) => client.readStderr(INIT, 2 ** 30, call),
+    method: "ReadStderr",
+    request: { container_id: "c", exec_id: "c", len: 2 ** 20 },
+    answer: { data: Buffer.alloc(0) },
+    result: Buffer.alloc(0),
+  },
+  {
+    verb: "writeStdin",
+    run: (client, call) => client.writeStdin(INIT, Buffer.from("input"), call),
+    method: "WriteStdin",
+    request: { container_id: "c", exec_id: "c", data: Buffer.from("input") },
+    answer: { len: 3 },
+    result: 3,
+  },
+  {
+    verb: "closeStdin",
+    run: (client, call) => client.closeStdin(EXEC, call),
+    method: "CloseStdin",
+    request: { container_id: "c", exec_id: "e" },
+  },
+];
+
+const s = suite("agent-grpc calls");
+
+for (const { verb, run, method, request, answer, result } of MAPPINGS) {
+  s.test(`${verb} sends ${method} and reads its answer`, async () => {
+    await using guest = await grpcGuest(answer ? { [method]: (_, reply) => reply(null, answer) } : {});
+    await using client = await connected(guest);
+    assert.equal(await run(client, quietCall()), result);
+    assert.equal(guest.received.at(-1), { method, request });
+  });
+}
+
+s.test("createContainer sends the configuration, without the PID namespace that the agent itself adds", async () => {
+  await using guest = await grpcGuest();
+  await using client = await connected(guest);
+  await client.createContainer({ container: "c", storages: [STORAGE], spec: SPEC }, quietCall());
+  const { method, request } = guest.received.at(-1) as { method: string; request: Record<string, never> };
+  assert.is(method, "CreateContainer");
+  assert.is(request.container_id, "c");
+  assert.is(request.exec_id, "c");
+  assert.equal(request.storages, [STORAGE_MESSAGE]);
+  const oci = request.OCI as unknown as { Process: { Args: string[] }; Linux: { Namespaces: unknown } };
+  assert.equal(oci.Process.Args, ["sh"]);
+  assert.equal(oci.Linux.Namespaces, [{ Type: "mount", Path: "" }]);
+});
+
+s.test("connecting takes one Check and one Version, then a container's first output five calls more", async () => {
+  await using guest = await grpcGuest({ ReadStdout: (_, answer) => answer(null, { data: Buffer.from("hello") }) });
+  await using client = await connected(guest);
+  await client.createSandbox({ hostname: "h", sandbox: "web", storages: [] }, quietCall());
+  await client.guestDetails(quietCall());
+  await client.createContainer({ container: "c", storages: [], spec: SPEC }, quietCall());
+  await client.startContainer("c", quietCall());
+  await client.readStdout(INIT, 4096, quietCall());
+  assert.equal(
+    guest.received.map(({ method }) => method),
+    ["Check", "Version", "CreateSandbox", "GetGuestDetails", "CreateContainer", "StartContainer", "ReadStdout"],
+  );
+});
+
+s.test("a full read of 1 MiB comes through whole", async () => {
+  const data = Buffer.alloc(2 ** 20, "x");
+  await using guest = await grpcGuest({ ReadStdout: (_, answer) => answer(null, { data }) });
+  await using client = await connected(guest);
+  assert.is(Buffer.compare(await client.readStdout(INIT, 2 ** 20, quietCall()), data), 0);
+});
+
+s.test("writing nothing makes no call", async () => {
+  await using guest = await grpcGuest();
+  await using client = await connected(guest);
+  assert.is(await client.writeStdin(INIT, new Uint8Array(0), quietCall()), 0);
+  assert.not(guest.received.some(({ method }) => method === "WriteStdin"));
+});
+
+s.test("calls run side by side: a read that waits holds up no other", async () => {
+  let release: () => void = () => {};
+  await using guest = await grpcGuest({
+    ReadStdout: (_, answer) => {
+      release = () => answer(null, { data: Buffer.from("late") });
+    },
+  });
+  await using client = await connected(guest);
+  const read = client.readStdout(INIT, 10, quietCall());
+  await client.startContainer("c", quietCall());
+  release();
+  assert.is(Buffer.from(await read).toString(), "late");
+});
+
+s.test("details of an agent that gives none are empty, the version that of Version", async () => {
+  await using guest = await grpcGuest({ Version: (_, answer) => answer(null, { agent_version: "1.0.0" }) });
+  await using client = await connected(guest);
+  assert.equal(await client.guestDetails(quietCall()), {
+    memoryBlockBytes: 0,
+    agentVersion: "1.0.0",
+    storageHandlers: [],
+    supportsSeccomp: false,
+  });
+});
+
+s.run();

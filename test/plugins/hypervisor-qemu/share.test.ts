@@ -1,0 +1,170 @@
+import { existsSync } from "node:fs";
+import { readFile, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { isAlive, isTapvisorError, type VmGrant } from "tapvisor/plugin";
+import * as assert from "uvu/assert";
+import { HOTPLUG_PORTS } from "../../../plugins/hypervisor-qemu/command-line.ts";
+import { leaseMachine } from "../../../plugins/hypervisor-qemu/machines.ts";
+import { suite } from "../../support/suite.ts";
+import { haltingKernel, unpluggingKernel } from "./support/real-mode-kernel.ts";
+import { call, processesOf, qemu, shareIntent, shares, type World, world } from "./support/world.ts";
+
+const s = suite("hypervisor-qemu share");
+const isRoot = process.geteuid?.() === 0;
+const test: typeof s.test = isRoot ? s.test : (title) => s.skip(title, "shares need root");
+
+/** All that a share could leave: QEMU's devices and character devices, processes, the host's mounts. */
+async function whole(w: World, vm: VmGrant) {
+  await using lease = await leaseMachine(vm);
+  const names = async (command: string, args: Record<string, unknown>, key: string) => {
+    const list = (await lease.machine.execute(command, args)) as readonly Record<string, string>[];
+    return list.map((item) => item[key]).sort();
+  };
+  return {
+    devices: await names("qom-list", { path: "/machine/peripheral" }, "name"),
+    chardevs: await names("query-chardev", {}, "label"),
+    processes: (await processesOf(w.intent.nonce)).sort(),
+    mounts: (await readFile("/proc/self/mountinfo", "utf8")).includes("tapvisor"),
+  };
+}
+
+async function refusal(work: Promise<unknown>) {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!isTapvisorError(error)) throw new Error(`no TapvisorError but ${String(error)}`);
+  return error;
+}
+
+test("20 shares plugged and unplugged leave devices, chardevs, processes and mounts as before", async () => {
+  await using w = await world(unpluggingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const before = await whole(w, vm);
+  for (let n = 0; n < 20; n++) {
+    const intent = await shareIntent(w.directory, vm);
+    const grant = await shares(w.hypervisor).acquire(intent, call());
+    assert.equal(grant.guest, { fstype: "virtiofs", source: "web", driver: "virtio-fs" });
+    if (n === 0) {
+      const during = await whole(w, vm);
+      assert.ok(during.devices.includes("share-web"));
+      assert.not.ok(during.mounts, "the host sees no mount");
+    }
+    await shares(w.hypervisor).release({ intent, grant }, call());
+    assert.not.ok(existsSync(intent.directory));
+  }
+  assert.equal(await whole(w, vm), before);
+});
+
+test("all ports take a share at once, in parallel; one more is refused and leaves nothing", async () => {
+  await using w = await world(unpluggingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const before = await whole(w, vm);
+  const intents = await Promise.all(Array.from({ length: HOTPLUG_PORTS }, (_, n) => shareIntent(w.directory, vm, `s${n}`)));
+  await Promise.all(intents.map((intent) => shares(w.hypervisor).acquire(intent, call())));
+  const full = await whole(w, vm);
+  const error = await refusal(shares(w.hypervisor).acquire(await shareIntent(w.directory, vm, "more"), call()));
+  assert.is(error.code, "HOST_LIMIT");
+  assert.equal(await whole(w, vm), full);
+  await Promise.all(intents.map((intent) => shares(w.hypervisor).release({ intent, grant: undefined }, call())));
+  assert.equal(await whole(w, vm), before);
+});
+
+test("acquire() given up half-way leaves nothing", async () => {
+  await using w = await world(unpluggingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const before = await whole(w, vm);
+  for (const afterMs of [0, 5, 10, 15, 25]) {
+    const intent = await shareIntent(w.directory, vm);
+    await shares(w.hypervisor)
+      .acquire(intent, { ...call(), signal: AbortSignal.timeout(afterMs) })
+      .catch(() => undefined);
+    await shares(w.hypervisor).release({ intent, grant: undefined }, call());
+    assert.equal(await whole(w, vm), before, `given up after ${afterMs} ms`);
+    assert.not.ok(existsSync(intent.directory));
+  }
+});
+
+test("a guest that keeps the device makes release() fail with TIMEOUT, yet the host's files are out of its reach", async () => {
+  await using w = await world(haltingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const intent = await shareIntent(w.directory, vm);
+  const grant = await shares(w.hypervisor).acquire(intent, call());
+  for (let n = 0; n < 2; n++) {
+    const error = await refusal(shares(w.hypervisor).release({ intent, grant }, call()));
+    assert.is(error.code, "TIMEOUT");
+    assert.match(error.message, /let go of share "web"/);
+    assert.not.ok(grant.process && (await isAlive(grant.process)));
+  }
+  await w.hypervisor.holdings.vm.release({ intent: w.intent, grant: vm }, call());
+  await shares(w.hypervisor).release({ intent, grant }, call());
+  assert.not.ok(existsSync(intent.directory));
+});
+
+test("a server that cannot serve fails with what it said, and leaves nothing", async () => {
+  await using w = await world(unpluggingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const before = await whole(w, vm);
+  const intent = await shareIntent(w.directory, vm);
+  const daemon = join(w.directory, "virtiofsd");
+  await writeFile(daemon, "#!/bin/sh\necho no such luck >&2\nexit 3\n", { mode: 0o755 });
+  const broken = await qemu({ virtiofsd: daemon });
+  const error = await refusal(shares(broken).acquire(intent, call()));
+  assert.is(error.code, "VM_FAILED");
+  assert.match(error.message, /no such luck/);
+  assert.equal(await whole(w, vm), before);
+  assert.not.ok(existsSync(intent.directory));
+});
+
+test("no virtiofsd is HOST_MISSING with the package's name", async () => {
+  await using w = await world();
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const error = await refusal(shares(await qemu({ virtiofsd: "no-virtiofsd" })).acquire(await shareIntent(w.directory, vm), call()));
+  assert.is(error.code, "HOST_MISSING");
+  assert.match(error.hint ?? "", /qemu-system-common/);
+});
+
+test("a plug that QEMU refuses leaves no half behind", async () => {
+  await using w = await world(unpluggingKernel());
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const intent = await shareIntent(w.directory, vm);
+  await using lease = await leaseMachine(vm);
+  // Takes the device's id, so that chardev-add succeeds and device_add fails.
+  await lease.machine.execute("device_add", { driver: "virtio-rng-pci", id: "share-web", bus: "port3" });
+  const before = await whole(w, vm);
+  const error = await refusal(shares(w.hypervisor).acquire(intent, call()));
+  assert.is(error.code, "VM_COMMAND_FAILED");
+  assert.match(error.message, /Duplicate device ID/);
+  assert.equal((await whole(w, vm)).chardevs, before.chardevs);
+  assert.equal((await whole(w, vm)).processes, before.processes);
+});
+
+s.test("entries are checked before anything is started", async () => {
+  await using w = await world();
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const good = await shareIntent(w.directory, vm);
+  await symlink("/nowhere", join(w.directory, "dangling"));
+  const entry = { name: "data", source: join(w.directory, "data"), type: "directory", readonly: true } as const;
+  const table: readonly [string, object, RegExp][] = [
+    ["entries[0].source", { source: join(w.directory, "none") }, /ENOENT/],
+    ["entries[0].source", { source: join(w.directory, "dangling") }, /ENOENT/],
+    ["entries[0].source", { source: "relative" }, /absolute path of a directory/],
+    ["entries[0].source", { type: "file" }, /it is a directory/],
+    ["entries[0].source", { source: "/dev/null", type: "file" }, /it is a special file/],
+    ["entries[0].name", { name: ".." }, /file name/],
+    ["entries[0].name", { name: "a/b" }, /file name/],
+    ["entries[0].name", { name: "-x" }, /file name/],
+  ];
+  for (const [path, change, text] of table) {
+    const error = await refusal(shares(w.hypervisor).acquire({ ...good, entries: [{ ...entry, ...change }] }, call()));
+    assert.is(error.code === "INVALID_INPUT" && error.data.path, path);
+    assert.match(error.message, text);
+  }
+  const twice = await refusal(shares(w.hypervisor).acquire({ ...good, entries: [entry, entry] }, call()));
+  assert.is(twice.code === "INVALID_INPUT" && twice.data.path, "entries[1].name");
+  const id = await refusal(shares(w.hypervisor).acquire({ ...good, id: "../x" }, call()));
+  assert.is(id.code === "INVALID_INPUT" && id.data.path, "share.id");
+  assert.not.ok(existsSync(good.directory));
+});
+
+s.run();

@@ -1,0 +1,167 @@
+import type { Agent, Call, Guest, Hypervisor } from "tapvisor/plugin";
+import { agentFake } from "tapvisor/plugins/agent-fake";
+import { hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
+import { FAKE_OPERATIONS, type FakeOperation, quietCall, sharedFakeWorld } from "tapvisor/testing";
+import * as assert from "uvu/assert";
+import { containerRequest, fakeGuest, providerOf } from "../support/fake-guest.ts";
+import { rejects } from "../support/rejects.ts";
+import { suite } from "../support/suite.ts";
+
+const s = suite("fake world");
+
+/** One call of each operation, possible in this world: a running container `c1`, and `c2` created. */
+async function everyOperation() {
+  const w = await fakeGuest();
+  const c1 = await w.container("c1", ["cat"]);
+  await w.container("c2", ["true"], { start: false });
+  await w.hypervisor.holdings.share.acquire(w.shareIntent(w.vm, "share-c3"), quietCall());
+  await w.hypervisor.holdings.share.acquire(w.shareIntent(w.vm, "spare"), quietCall());
+  const view = await w.hypervisor.connect(w.vm, quietCall());
+  const guest = await providerOf<Guest>(hypervisorFake({ world: w.world }), "guest", "none");
+  await w.client.writeStdin(c1, Buffer.from("x"), quietCall());
+  const other = w.vmIntent("other");
+  const { vm, share } = w.hypervisor.holdings;
+  const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
+    "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
+    "hypervisor.connect": (call) => w.hypervisor.connect(w.vm, call),
+    "hypervisor.vm.acquire": (call) => vm.acquire(other, call),
+    "hypervisor.vm.release": (call) => vm.release({ intent: w.vmIntent("web"), grant: w.vm }, call),
+    "hypervisor.share.acquire": (call) => share.acquire(w.shareIntent(w.vm, "more"), call),
+    "hypervisor.share.release": (call) => share.release({ intent: w.shareIntent(w.vm, "spare"), grant: undefined }, call),
+    "hypervisor.pause": (call) => view.pause(call),
+    "hypervisor.resume": (call) => view.resume(call),
+    "hypervisor.status": (call) => view.status(call),
+    "guest.inspectHost": (call) => guest.inspectHost(call),
+    "guest.prepare": (call) => guest.prepare(call),
+    "agent.connect": (call) => w.agent.connect(w.target, call),
+    "agent.createSandbox": async (call) => {
+      await w.client.destroySandbox(quietCall());
+      await w.client.createSandbox({ sandbox: "web", hostname: "web", storages: [] }, call);
+    },
+    "agent.destroySandbox": (call) => w.client.destroySandbox(call),
+    "agent.guestDetails": (call) => w.client.guestDetails(call),
+    "agent.createContainer": (call) => w.client.createContainer(containerRequest("c3", ["true"]), call),
+    "agent.startContainer": (call) => w.client.startContainer("c2", call),
+    "agent.removeContainer": (call) => w.client.removeContainer("c1", call),
+    "agent.waitProcess": async (call) => {
+      await w.client.closeStdin(c1, quietCall());
+      await w.client.waitProcess(c1, call);
+    },
+    "agent.signalProcess": (call) => w.client.signalProcess(c1, 15, true, call),
+    "agent.readStdout": (call) => w.client.readStdout(c1, 1, call),
+    "agent.readStderr": async (call) => {
+      await w.client.closeStdin(c1, quietCall());
+      await w.client.readStderr(c1, 1, call);
+    },
+    "agent.writeStdin": (call) => w.client.writeStdin(c1, Buffer.from("y"), call),
+    "agent.closeStdin": (call) => w.client.closeStdin(c1, call),
+  };
+  return { ...w, run };
+}
+
+/** Those that change the world, so that "before" and "after" can be told apart by its snapshot. */
+const CHANGING: ReadonlySet<FakeOperation> = new Set([
+  "hypervisor.vm.acquire",
+  "hypervisor.vm.release",
+  "hypervisor.share.acquire",
+  "hypervisor.share.release",
+  "hypervisor.pause",
+  "agent.destroySandbox",
+  "agent.createContainer",
+  "agent.removeContainer",
+  "agent.signalProcess",
+]);
+
+for (const operation of FAKE_OPERATIONS) {
+  s.test(`${operation} works, is logged, and fails as it is told before and after its effect`, async () => {
+    await using plain = await everyOperation();
+    await plain.run[operation](quietCall());
+    assert.is(plain.world.calls.filter((call) => call.operation === operation && call.outcome === "done").length > 0, true);
+
+    await using early = await everyOperation();
+    const mine = new Error("mine");
+    early.world.failNext(operation, { when: "before", error: mine });
+    const before = early.world.snapshot();
+    assert.is(await early.run[operation](quietCall()).catch((error: unknown) => error), mine);
+    if (CHANGING.has(operation)) assert.equal(early.world.snapshot(), before);
+    assert.equal(early.world.unusedFaults, []);
+    assert.is(early.world.calls.findLast((call) => call.operation === operation)?.outcome, "failed");
+
+    await using late = await everyOperation();
+    late.world.failNext(operation, { when: "after" });
+    const unchanged = late.world.snapshot();
+    const error = await late.run[operation](quietCall()).catch((reason: unknown) => reason);
+    assert.match(String(error), `a fault was injected after it`);
+    if (CHANGING.has(operation)) assert.not.equal(late.world.snapshot(), unchanged);
+  });
+
+  s.test(`${operation} hangs as it is told until its signal fires`, async () => {
+    await using w = await everyOperation();
+    w.world.failNext(operation, { when: "before", hang: true });
+    await rejects(w.run[operation](quietCall({ timeoutMs: 30 })), "ABORTED");
+    assert.equal(w.world.unusedFaults, []);
+  });
+}
+
+s.test("faults strike in the order they were given, each once, and those that did not are told", async () => {
+  await using w = await fakeGuest();
+  const [first, second] = [new Error("first"), new Error("second")];
+  w.world.failNext("agent.guestDetails", { when: "before", error: first });
+  w.world.failNext("agent.guestDetails", { when: "after", error: second });
+  const details = () => w.client.guestDetails(quietCall()).catch((error: unknown) => error);
+  assert.is(await details(), first);
+  assert.equal(w.world.unusedFaults, ["agent.guestDetails"]);
+  assert.is(await details(), second);
+  assert.is(((await details()) as { agentVersion: string }).agentVersion, "fake");
+  assert.equal(w.world.unusedFaults, []);
+});
+
+s.test("connections that failed after they were made are not kept", async () => {
+  await using w = await fakeGuest();
+  const before = w.world.snapshot();
+  w.world.failNext("agent.connect", { when: "after" });
+  w.world.failNext("hypervisor.connect", { when: "after" });
+  await rejects(w.agent.connect(w.target, quietCall()), "AGENT_FAILED");
+  await rejects(w.hypervisor.connect(w.vm, quietCall()), "VM_COMMAND_FAILED");
+  assert.equal(w.world.snapshot(), before);
+});
+
+s.test("a snapshot does not change with the world", async () => {
+  await using w = await fakeGuest();
+  const before = w.world.snapshot();
+  const copy = JSON.stringify(before);
+  await w.container("c1", ["sleep", "infinity"]);
+  assert.is(JSON.stringify(before), copy);
+  assert.not.equal(w.world.snapshot(), before);
+  assert.equal(w.world.snapshot().vms[0]?.guest.containers[0]?.state, "running");
+});
+
+s.test("killing or cutting a VM that is not there is NOT_FOUND", async () => {
+  await using w = await fakeGuest();
+  for (const act of [() => w.world.killVm("none"), () => w.world.loseAgent("none")]) {
+    await rejects(Promise.resolve().then(act), "NOT_FOUND");
+  }
+});
+
+s.test("fakes that were given no world share one", async () => {
+  await using w = await fakeGuest();
+  const hypervisor = await providerOf<Hypervisor>(hypervisorFake(), "hypervisor", "fake");
+  const agent = await providerOf<Agent>(agentFake(), "agent", "fake");
+  const intent = w.vmIntent("shared");
+  const grant = await hypervisor.holdings.vm.acquire(intent, quietCall());
+  try {
+    const client = await agent.connect({ sandbox: "shared", endpoint: grant.agentEndpoint, runDirectory: "/" }, quietCall());
+    await client.close();
+    assert.equal(
+      sharedFakeWorld()
+        .snapshot()
+        .vms.map(({ sandbox }) => sandbox),
+      ["shared"],
+    );
+  } finally {
+    await hypervisor.holdings.vm.release({ intent, grant }, quietCall());
+  }
+  assert.equal(sharedFakeWorld().snapshot().vms, []);
+});
+
+s.run();
