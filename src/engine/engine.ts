@@ -1,12 +1,16 @@
 import { messageOf, TapvisorError, toError } from "../base/errors.ts";
+import { checkId } from "../base/ids.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxOptions } from "../config/sandbox-config.ts";
 import type { Finding } from "../contracts/finding.ts";
+import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
-import type { EngineContext } from "./context.ts";
+import { type CollectReport, collect } from "./collect.ts";
+import type { EngineContext, SandboxContext } from "./context.ts";
 import { guardExit } from "./exit-guard.ts";
 import type { TapInfo } from "./hook-runner.ts";
+import { listSandboxes, type SandboxSummary } from "./list.ts";
 
 /** Creates sandboxes and owns those it created: closing it removes them, detached ones excepted. */
 export class Engine implements AsyncDisposable {
@@ -43,10 +47,7 @@ export class Engine implements AsyncDisposable {
     const creating = createSandbox(this.#context, options, both);
     this.#creating.add(creating);
     try {
-      const sb = await creating;
-      const sandbox = new Sandbox(sb, () => this.#sandboxes.delete(sb.id));
-      this.#sandboxes.set(sb.id, sandbox);
-      return sandbox;
+      return this.#keep(await creating);
     } finally {
       this.#creating.delete(creating);
     }
@@ -64,6 +65,27 @@ export class Engine implements AsyncDisposable {
       );
       throw error;
     }
+  }
+
+  /**
+   * The sandbox of an id: one of this engine's, or one that another process made and let go, or left when it died.
+   * @throws NOT_FOUND, LOCKED when a live process has it, STATE_CORRUPT.
+   */
+  async sandbox(id: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
+    this.#requireOpen("attach to a sandbox");
+    const known = this.#sandboxes.get(id);
+    if (known) return known;
+    return this.#keep(await adoptSandbox(this.#context, checkId("sandbox.id", id), signal));
+  }
+
+  /** Every sandbox below the engine's root, whichever process made it. */
+  list(): Promise<readonly SandboxSummary[]> {
+    return listSandboxes(this.#context);
+  }
+
+  /** Gives back what dead scripts have left and tries failed releases again; detached sandboxes that run are kept. */
+  gc(): Promise<CollectReport> {
+    return collect(this.#context, new Set(this.#sandboxes.keys()));
   }
 
   /** What `doctor` shows: what the backends found on this host, and how to mend it. */
@@ -99,6 +121,12 @@ export class Engine implements AsyncDisposable {
     this.#unguard();
     const failed = results.find((result) => result.status === "rejected");
     if (failed) throw toError(failed.reason);
+  }
+
+  #keep(sb: SandboxContext): Sandbox {
+    const sandbox = new Sandbox(sb, () => this.#sandboxes.delete(sb.id));
+    this.#sandboxes.set(sb.id, sandbox);
+    return sandbox;
   }
 
   #requireOpen(verb: string): void {

@@ -13,8 +13,8 @@ export interface SandboxRecord {
   readonly version: typeof RECORD_VERSION;
   readonly id: string;
   readonly created: string;
-  /** The process whose end is the sandbox's end, unless it is detached. */
-  readonly owner: ProcessIdentity;
+  /** The process that has it in its hands; `null` when a detached one has been let go. */
+  owner: ProcessIdentity | null;
   readonly config: SandboxConfig;
   /** Which provider fills each slot. */
   readonly providers: Readonly<Record<SlotName, string>>;

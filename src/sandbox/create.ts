@@ -1,4 +1,3 @@
-import { currentBootId, identifyProcess } from "../base/process-identity.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { type SandboxOptions, sandboxConfig } from "../config/sandbox-config.ts";
 import type { EngineContext, SandboxContext } from "../engine/context.ts";
@@ -7,6 +6,7 @@ import { RECORD_VERSION, type SandboxRecord } from "../engine/record.ts";
 import { transact } from "../engine/transaction.ts";
 import { BOOT_STEPS, bootVm } from "./boot.ts";
 import { sandboxContext } from "./context.ts";
+import { thisProcess } from "./owner.ts";
 import { moveSandbox } from "./state.ts";
 
 /** The steps of creating a sandbox, in order. `record` comes first: a duplicate id is refused before anything has happened. */
@@ -47,12 +47,11 @@ async function forget(sb: SandboxContext): Promise<void> {
 }
 
 async function newRecord(engine: EngineContext, config: SandboxRecord["config"]): Promise<SandboxRecord> {
-  const owner = (await identifyProcess(process.pid)) ?? { pid: process.pid, startTime: "", bootId: currentBootId() };
   return {
     version: RECORD_VERSION,
     id: config.id,
     created: new Date().toISOString(),
-    owner,
+    owner: await thisProcess(),
     config,
     providers: engine.providers,
     state: "creating",

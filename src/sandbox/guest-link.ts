@@ -30,6 +30,11 @@ export class GuestLink {
     return this.#vm;
   }
 
+  /** Whether there is a connection to the agent. */
+  get isConnected(): boolean {
+    return this.#client !== undefined;
+  }
+
   /** The agent's client. @throws AGENT_LOST when there is no connection. */
   get client(): AgentClient {
     if (this.#client) return this.#client;

@@ -1,9 +1,11 @@
 import { withDeadline } from "../base/deadline.ts";
 import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
+import { vmGrantOf } from "../container/plug-in.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
+import { followContainers } from "./adopt.ts";
 import { exclusively } from "./exclusively.ts";
 import { moveSandbox, requireSandbox } from "./state.ts";
 
@@ -21,8 +23,17 @@ export function resumeSandbox(sb: SandboxContext, signal: AbortSignal | undefine
   return exclusively(sb, signal, async () => {
     requireSandbox(sb, "resume the sandbox", "paused");
     await onVm(sb, "resume", signal, (vm, call) => vm.resume(call));
+    await rejoinAgent(sb, signal);
     await moveSandbox(sb, "running");
   });
+}
+
+/** A paused sandbox may have been adopted: its agent could not answer until now. */
+async function rejoinAgent(sb: SandboxContext, signal: AbortSignal | undefined): Promise<void> {
+  if (sb.guest.isConnected) return;
+  const wait = { what: `the agent of sandbox "${sb.id}"`, timeoutMs: DEADLINES.agent, signal };
+  await withDeadline(wait, (inner) => sb.guest.connectAgent(vmGrantOf(sb), { signal: inner, log: sb.log }));
+  followContainers(sb);
 }
 
 async function onVm(

@@ -7,6 +7,7 @@ import type { VmGrant } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { State } from "../engine/states.ts";
 import { deleteSandbox } from "./delete.ts";
+import { letGo } from "./let-go.ts";
 import { pauseSandbox, resumeSandbox } from "./pause.ts";
 import { startSandbox } from "./start.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
@@ -139,12 +140,12 @@ export class Sandbox implements AsyncDisposable {
 
   /** Kills the VM and deletes the sandbox, whatever state it is in. A detached one is only let go. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#sb.journal.stored) return;
     if (this.#sb.journal.record.config.detached) {
-      await this.#sb.guest.disconnect();
+      await letGo(this.#sb);
       this.#onGone();
       return;
     }
-    if (!this.#sb.journal.stored) return;
     await this.stop({ force: true });
     await this.delete();
   }

@@ -18,7 +18,7 @@ type LoggedCall = { -readonly [K in keyof FakeCall]: FakeCall[K] };
  *
  * @example
  * const world = new FakeWorld();
- * world.programs["server"] = async ({ signal, write }) => { await write("ready\n"); await onceAborted(signal); return 0; };
+ * world.programs.server = async ({ signal, write }) => { await write("ready\n"); await onceAborted(signal); return 0; };
  * const before = world.snapshot();
  * world.failNext("agent.createContainer", { when: "after" });
  * // … run something that must roll back …

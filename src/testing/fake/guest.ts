@@ -109,11 +109,6 @@ export class FakeGuest {
     if (all || exec === "" || exec === container) process?.signal(signal);
   }
 
-  /** The VM is no more: nothing in it runs any longer. */
-  end(): void {
-    this.destroySandbox();
-  }
-
   #container(method: string, id: string): FakeContainer {
     const found = this.containers.get(id);
     if (found) return found;

@@ -45,11 +45,12 @@ export class FakeVm {
     this.#resume();
   }
 
-  /** Resolves when the guest runs: at once unless it is paused. @throws ABORTED, or the signal's own error. */
-  async untilRunning(signal: AbortSignal): Promise<void> {
+  /** Does `work` when the guest runs: at once unless it is paused. @throws ABORTED, or the signal's own error. */
+  async whenRunning<T>(signal: AbortSignal, work: () => T | Promise<T>): Promise<T> {
     const what = "a call to a paused guest";
     while (this.state === "paused") await unlessAborted(signal, what, this.#resumed);
-    throwIfSignalled(signal, what);
+    throwIfSignalled(signal, what); // with no wait between this and the work: the VM may end in any
+    return work();
   }
 
   /** @throws VM_FAILED, VM_COMMAND_FAILED when there is a share of this id. */
@@ -67,9 +68,9 @@ export class FakeVm {
   end(exit: VmExit): void {
     if (this.state === "ended") return;
     this.state = "ended";
-    this.guest.end();
+    this.loseAgent("its VM has ended"); // first: nobody hears how the processes in it ended
+    this.guest.destroySandbox();
     this.shares.clear();
-    this.loseAgent("its VM has ended");
     this.#resume();
     this.#settle(exit);
   }

@@ -1,0 +1,62 @@
+import { isTapvisorError, type LeftHolding, messageOf } from "../base/errors.ts";
+import { isAlive } from "../base/process-identity.ts";
+import type { VmGrant } from "../contracts/hypervisor.ts";
+import { sandboxContext } from "../sandbox/context.ts";
+import { exclusively } from "../sandbox/exclusively.ts";
+import { isHeldElsewhere } from "../sandbox/open.ts";
+import { releaseSandbox } from "../sandbox/stop.ts";
+import type { EngineContext } from "./context.ts";
+import { Journal } from "./journal.ts";
+
+/** What a collection found and did. */
+export interface CollectReport {
+  /** Sandboxes that a dead script had left: everything of theirs has been given back. */
+  readonly collected: readonly string[];
+  /** Sandboxes in use, and detached ones whose VM runs. */
+  readonly kept: readonly string[];
+  /** Sandboxes of which something could not be given back: it is tried again next time. */
+  readonly failed: readonly { readonly id: string; readonly left: readonly LeftHolding[] }[];
+  /** Records that cannot be read, by what says so. */
+  readonly corrupt: readonly { readonly id: string; readonly reason: string }[];
+}
+
+/** Gives back what dead scripts have left, and tries failed releases again. A live process's sandbox is never touched, nor a stranger's anything. */
+export async function collect(engine: EngineContext, mine: ReadonlySet<string>): Promise<CollectReport> {
+  const report = {
+    collected: [] as string[],
+    kept: [] as string[],
+    failed: [] as { id: string; left: readonly LeftHolding[] }[],
+    corrupt: [] as { id: string; reason: string }[],
+  };
+  for (const id of await engine.store.list()) {
+    try {
+      const outcome = mine.has(id) ? "kept" : await collectOne(engine, id);
+      if (outcome !== "gone") report[outcome].push(id);
+    } catch (error) {
+      if (isTapvisorError(error) && error.code === "RELEASE_INCOMPLETE") report.failed.push({ id, left: error.data.left });
+      else report.corrupt.push({ id, reason: messageOf(error) });
+    }
+  }
+  return report;
+}
+
+async function collectOne(engine: EngineContext, id: string): Promise<"collected" | "kept" | "gone"> {
+  const journal = await Journal.open(engine.store, id);
+  if (!journal) return "gone";
+  if (await isInUse(journal)) return "kept";
+  const sb = sandboxContext(engine, journal);
+  await exclusively(sb, undefined, async () => {
+    await releaseSandbox(sb, true);
+    await journal.remove();
+  });
+  return "collected";
+}
+
+async function isInUse(journal: Journal): Promise<boolean> {
+  const { record } = journal;
+  if (await isHeldElsewhere(journal)) return true;
+  if (record.state === "failed" || record.state === "creating") return false;
+  if (!record.config.detached) return false;
+  const vm = record.holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
+  return vm?.process ? isAlive(vm.process) : record.state === "stopped";
+}
