@@ -46,7 +46,9 @@ s.test("withDeadline() does not start the work when the signal has already fired
 
 s.test("withDeadline() passes results and errors through", async () => {
   assert.is(await withDeadline({ what: "a thing", timeoutMs: 1000 }, async () => 7), 7);
-  const error = await withDeadline({ what: "a thing", timeoutMs: 1000 }, async () => Promise.reject(new Error("boom"))).catch((thrown: Error) => thrown);
+  const error = await withDeadline({ what: "a thing", timeoutMs: 1000 }, async () => Promise.reject(new Error("boom"))).catch(
+    (thrown: Error) => thrown,
+  );
   assert.is((error as Error).message, "boom");
 });
 

@@ -25,12 +25,23 @@ s.test("run() goes on after work that threw", async () => {
 s.test("run() gives up its place when its signal fires, and the others still come one after the other", async () => {
   const mutex = new Mutex();
   let open = () => {};
-  const first = mutex.run(() => new Promise<void>((resolve) => { open = resolve; }));
+  const first = mutex.run(
+    () =>
+      new Promise<void>((resolve) => {
+        open = resolve;
+      }),
+  );
   const caller = new AbortController();
   let ran = false;
-  const second = mutex.run(async () => { ran = true; }, caller.signal).catch((error: Error) => error);
+  const second = mutex
+    .run(async () => {
+      ran = true;
+    }, caller.signal)
+    .catch((error: Error) => error);
   let third = false;
-  const last = mutex.run(async () => { third = true; });
+  const last = mutex.run(async () => {
+    third = true;
+  });
   caller.abort();
   assert.instance(await second, Error);
   assert.is(third, false, "the third waits for the first, not for the one that gave up");

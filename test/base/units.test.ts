@@ -18,7 +18,25 @@ s.test("parseBytes() takes a size with its unit, and a number of bytes", () => {
 });
 
 s.test("parseBytes() refuses what does not say its unit, is negative, fractional or no size", () => {
-  for (const given of ["512", "-1MiB", "1mb", "1MB", "", "MiB", "1e3MiB", "0.3B", -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60, null, undefined, {}, true]) {
+  for (const given of [
+    "512",
+    "-1MiB",
+    "1mb",
+    "1MB",
+    "",
+    "MiB",
+    "1e3MiB",
+    "0.3B",
+    -1,
+    1.5,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    2 ** 60,
+    null,
+    undefined,
+    {},
+    true,
+  ]) {
     assert.is(parseBytes(given), undefined, JSON.stringify(given));
   }
 });

@@ -93,7 +93,16 @@ s.test("containerConfig() names the field of what it refuses", () => {
     [{ ...minimal, mounts: [{ source: "/a", target: "data" }] }, "mounts.0.target"],
     [{ ...minimal, mounts: [{ source: "/a", target: "/data/../etc" }] }, "mounts.0.target"],
     [{ ...minimal, mounts: [{ source: "/a", target: "/" }] }, "mounts.0.target"],
-    [{ ...minimal, mounts: [{ source: "/a", target: "/d" }, { source: "/b", target: "/d/" }] }, "mounts"],
+    [
+      {
+        ...minimal,
+        mounts: [
+          { source: "/a", target: "/d" },
+          { source: "/b", target: "/d/" },
+        ],
+      },
+      "mounts",
+    ],
     [{ ...minimal, resources: { memory: "1" } }, "resources.memory"],
     [{ ...minimal, resources: { vcpus: 0 } }, "resources.vcpus"],
     [{ ...minimal, tty: true }, "tty"],

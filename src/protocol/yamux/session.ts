@@ -110,9 +110,9 @@ export class YamuxSession {
     this.#nextPing = value === MAX_PING ? 1 : value + 1;
     const start = performance.now();
     const echoed = new Promise<void>((resolve) => this.#pings.set(value, resolve));
-    const ended = this.closed.then((reason) => Promise.reject(reason ?? lost()));
     try {
       await withDeadline({ what: "the echo of a ping", timeoutMs, signal }, () => {
+        const ended = this.closed.then((reason) => Promise.reject(reason ?? lost()));
         this.#sender.control(encodeHeader(TYPE.ping, FLAG.syn, 0, value));
         return Promise.race([echoed, ended]);
       });
