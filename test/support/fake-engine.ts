@@ -13,6 +13,8 @@ export interface FakeEngine extends AsyncDisposable {
   /** A directory that serves as a rootfs. */
   readonly rootfs: string;
   readonly directory: string;
+  /** The script dies as by `kill -9`: its VMs and connections end, and nothing of its engine runs any more. */
+  killScript(): void;
   /** Everything that is held anywhere: the world, the records, the files. */
   everything(): Promise<unknown>;
 }
@@ -28,19 +30,24 @@ export async function fakeEngine(
   await mkdir(rootfs);
   const root = join(directory.path, "root");
   const engine = await createEngine({ preset: presetFake({ world, state }), root, ...options });
+  let dead = false;
   return {
     engine,
     world,
     state,
     rootfs,
     directory: directory.path,
+    killScript() {
+      dead = true;
+      world.killScript();
+    },
     async everything() {
       const files = await readdir(join(root, "run"), { recursive: true }).catch(() => []);
       const records = state.ids().map((id) => withoutCounters(state.get(id)));
       return { world: world.snapshot(), records, files: files.sort() };
     },
     async [Symbol.asyncDispose]() {
-      await engine.close();
+      if (!dead) await engine.close();
       await directory[Symbol.asyncDispose]();
     },
   };

@@ -1,10 +1,14 @@
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { connect } from "../../../plugins/agent-grpc/connect.ts";
 import { agentGrpc } from "../../../plugins/agent-grpc/index.ts";
+import { openLink } from "../../../plugins/agent-grpc/link.ts";
+import { unary } from "../../../plugins/agent-grpc/unary.ts";
 import type { Agent } from "../../../src/contracts/agent.ts";
+import type { TransportConnection } from "../../../src/contracts/transport.ts";
 import type { PluginContext } from "../../../src/engine/define-plugin.ts";
+import { agentServiceDefinition as rpc } from "../../../src/protocol/kata/index.ts";
 import { quietCall } from "../../../src/testing/quiet-call.ts";
 import { suite } from "../../support/suite.ts";
 import { failure } from "./expect.ts";
@@ -31,27 +35,6 @@ s.test("nothing stands in the run directory once connected, nor after close", as
   await using client = await connected(guest);
   assert.equal(guest.files(), []);
   await client.close();
-  assert.equal(guest.files(), []);
-});
-
-s.test("the socket stands in a directory of its own with mode 0700, also under umask 0", async () => {
-  const modes: number[] = [];
-  await using guest = await fakeGuest(() => {});
-  const before = process.umask(0);
-  try {
-    const running = connect(guest.target, quietCall({ timeoutMs: 500 }));
-    const seen = setInterval(() => {
-      for (const name of guest.files()) modes.push(statSync(join(guest.target.runDirectory, name)).mode & 0o777);
-    }, 1);
-    try {
-      await failure("ABORTED", running);
-    } finally {
-      clearInterval(seen);
-    }
-  } finally {
-    process.umask(before);
-  }
-  assert.ok(modes.every((mode) => mode === 0o700));
   assert.equal(guest.files(), []);
 });
 
@@ -129,6 +112,29 @@ s.test("a signal that has fired already makes no call", async () => {
   await using client = await connected(guest);
   await failure("ABORTED", client.startContainer("c", quietCall({ signal: AbortSignal.abort() })));
   assert.not(guest.received.some(({ method }) => method === "StartContainer"));
+});
+
+s.test("a call that is not answered by its deadline is TIMEOUT, is cancelled in the agent, and the others go on", async () => {
+  let cancelled: () => void = () => {};
+  const cancelledInAgent = new Promise<void>((resolve) => {
+    cancelled = resolve;
+  });
+  await using guest = await grpcGuest({ DestroySandbox: (call) => call.on("cancelled", cancelled) });
+  const { sandbox, runDirectory, transport, endpoint } = guest.target;
+  const connection = await transport?.connect(endpoint, quietCall());
+  const link = await openLink(sandbox, connection as TransportConnection, runDirectory);
+  const subject = 'sandbox "web"';
+  const slow = { name: "DestroySandbox", method: rpc.DestroySandbox, request: {}, subject, timeoutMs: 50 } as const;
+  const error = await failure("TIMEOUT", unary(link, slow, quietCall()));
+  assert.equal(error.data, { what: 'DestroySandbox of sandbox "web"', timeoutMs: 50 });
+  assert.is(error.message, 'Timed out waiting for DestroySandbox of sandbox "web": no answer within 50 ms');
+  await cancelledInAgent;
+  await unary(
+    link,
+    { ...slow, name: "StartContainer", method: rpc.StartContainer, request: { container_id: "c" }, timeoutMs: 5000 },
+    quietCall(),
+  );
+  await link.close();
 });
 
 s.test("every call but the four that wait for a process tells the agent its deadline", async () => {

@@ -1,0 +1,128 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
+import type { AgentClient, Call, GuestProcessId, GuestStorage, OciSpec } from "tapvisor/plugin";
+import { ociToWire, agentServiceDefinition as rpc, type StorageMessage, type VersionCheckResponse } from "tapvisor/protocol";
+import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
+import type { Failure } from "./errors.ts";
+import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
+import { DEADLINES, MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
+import type { Link } from "./link.ts";
+import { unary } from "./unary.ts";
+
+const EMPTY = {};
+const NO_BYTES = new Uint8Array(0);
+
+/** The agent's verbs over a link: each is one call. */
+export function createClient(link: Link, version: VersionCheckResponse | undefined): AgentClient {
+  const commands = new Map<string, string>(); // of the containers created here, so that an error can name the command
+
+  function send<Request, Response>(
+    name: keyof typeof DEADLINES,
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    call: Call,
+    more: { subject?: string; command?: string; answerFor?: (failure: Failure) => Response | undefined } = {},
+  ): Promise<Response> {
+    const { subject = `sandbox "${link.sandbox}"`, command, answerFor } = more;
+    return unary(link, { name, method, request, subject, command, answerFor, timeoutMs: DEADLINES[name] }, call);
+  }
+
+  async function read(name: "ReadStdout" | "ReadStderr", process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array> {
+    const len = Math.min(maxBytes, MAX_STREAM_BYTES);
+    const subject = nameOf(process);
+    const answerFor = (failure: Failure) => (isEndOfStream(failure) ? { data: NO_BYTES } : undefined);
+    const { data } = await send(name, rpc[name], { ...idOf(process), len }, call, { subject, answerFor });
+    return streamBytes(data, len, subject);
+  }
+
+  return {
+    createSandbox: async ({ hostname, sandbox, storages }, call) => {
+      const request = {
+        hostname,
+        dns: [],
+        storages: storages.map(storageMessage),
+        sandbox_pidns: false,
+        sandbox_id: sandbox,
+        guest_hook_path: "",
+      };
+      await send("CreateSandbox", rpc.CreateSandbox, request, call);
+    },
+    destroySandbox: async (call) => {
+      await send("DestroySandbox", rpc.DestroySandbox, EMPTY, call);
+    },
+    guestDetails: async (call) => {
+      const request = { mem_block_size: true, mem_hotplug_probe: false };
+      return guestDetails(await send("GetGuestDetails", rpc.GetGuestDetails, request, call), version);
+    },
+    createContainer: async ({ container, storages, spec }, call) => {
+      const command = spec.process.args[0] ?? "";
+      const request = {
+        container_id: container,
+        exec_id: container,
+        storages: storages.map(storageMessage),
+        OCI: ociToWire(withoutPidNamespace(spec)),
+        sandbox_pidns: false,
+      };
+      await send("CreateContainer", rpc.CreateContainer, request, call, { subject: `container "${container}"`, command });
+      commands.set(container, command);
+    },
+    startContainer: async (container, call) => {
+      const command = commands.get(container) ?? "";
+      await send("StartContainer", rpc.StartContainer, { container_id: container }, call, { subject: `container "${container}"`, command });
+    },
+    removeContainer: async (container, call) => {
+      const request = { container_id: container, timeout: REMOVE_TIMEOUT_SECONDS };
+      await send("RemoveContainer", rpc.RemoveContainer, request, call, {
+        subject: `container "${container}"`,
+        answerFor: (failure) => (isNotFound(failure) ? EMPTY : undefined),
+      });
+      commands.delete(container);
+    },
+    waitProcess: async (process, call) => {
+      const subject = nameOf(process);
+      return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);
+    },
+    signalProcess: async (process, signal, all, call) => {
+      const request = { container_id: process.container, exec_id: all ? "" : process.exec, signal };
+      await send("SignalProcess", rpc.SignalProcess, request, call, {
+        subject: nameOf(process),
+        answerFor: (failure) => (isProcessGone(failure) ? EMPTY : undefined),
+      });
+    },
+    readStdout: (process, maxBytes, call) => read("ReadStdout", process, maxBytes, call),
+    readStderr: (process, maxBytes, call) => read("ReadStderr", process, maxBytes, call),
+    writeStdin: async (process, data, call) => {
+      if (data.length === 0) return 0;
+      const subject = nameOf(process);
+      const part = data.subarray(0, MAX_STREAM_BYTES);
+      const answerFor = (failure: Failure) => (isStdinClosed(failure) ? { len: 0 } : undefined);
+      const { len } = await send("WriteStdin", rpc.WriteStdin, { ...idOf(process), data: part }, call, { subject, answerFor });
+      return bytesTaken(len, part.length, subject);
+    },
+    closeStdin: async (process, call) => {
+      await send("CloseStdin", rpc.CloseStdin, idOf(process), call, {
+        subject: nameOf(process),
+        answerFor: (failure) => (isNotFound(failure) ? EMPTY : undefined),
+      });
+    },
+    lost: link.lost,
+    close: link.close,
+  };
+}
+
+function idOf(process: GuestProcessId): { container_id: string; exec_id: string } {
+  return { container_id: process.container, exec_id: process.exec };
+}
+
+function nameOf({ container, exec }: GuestProcessId): string {
+  return exec === container || exec === "" ? `container "${container}"` : `process "${exec}" of container "${container}"`;
+}
+
+function storageMessage({ driver, source, fstype, options, mountPoint }: GuestStorage): StorageMessage {
+  return { driver, driver_options: [], source, fstype, options, mount_point: mountPoint };
+}
+
+/** In this protocol every container gets a PID namespace of its own without being asked, and an agent refuses a configuration that has one. */
+function withoutPidNamespace(spec: OciSpec): OciSpec {
+  const namespaces = spec.linux.namespaces.filter(({ type, path }) => type !== "pid" || path !== undefined);
+  return { ...spec, linux: { ...spec.linux, namespaces } };
+}

@@ -1,0 +1,45 @@
+/** The most one read asks for and one write sends, bytes: large enough that the round trip no longer counts, small enough to keep per stream. */
+export const MAX_STREAM_BYTES = 1024 * 1024;
+
+/** The largest answer taken, bytes: a full read with its envelope; nothing else an agent answers comes near. */
+export const MAX_RECEIVE_BYTES = MAX_STREAM_BYTES + 64 * 1024;
+
+/** The largest request, bytes: what a gRPC server takes by default. An OCI configuration is the only one that could come near. */
+export const MAX_SEND_BYTES = 4 * 1024 * 1024;
+
+/** The most text of the guest that goes into an error, characters. */
+export const MAX_TEXT = 4096;
+
+/** The longest name (a version, a storage handler) and the most names taken from the guest. */
+export const MAX_NAME = 128;
+export const MAX_NAMES = 64;
+
+/** The longest unix socket path that the kernel takes, bytes. */
+export const MAX_SOCKET_PATH = 107;
+
+/** How long each call may take, ms. Those that wait for a process have none: the caller's signal ends them. */
+export const DEADLINES = {
+  Check: 15_000,
+  Version: 15_000,
+  CreateSandbox: 30_000,
+  DestroySandbox: 30_000,
+  GetGuestDetails: 15_000,
+  CreateContainer: 60_000,
+  StartContainer: 60_000,
+  RemoveContainer: 30_000,
+  SignalProcess: 15_000,
+  CloseStdin: 15_000,
+  WaitProcess: undefined,
+  ReadStdout: undefined,
+  ReadStderr: undefined,
+  WriteStdin: undefined,
+} as const;
+
+/** How long the agent may try to end a container's processes before RemoveContainer fails, seconds: less than the 10 s a release has. */
+export const REMOVE_TIMEOUT_SECONDS = 8;
+
+/** How long `close` waits for the transport, ms. */
+export const CLOSE_TIMEOUT_MS = 2000;
+
+/** How long an agent that takes no new calls may still answer the pending ones, ms. */
+export const GRACE_MS = 1000;

@@ -1,0 +1,137 @@
+import { type ChannelOptions, Client, connectivityState, credentials } from "@grpc/grpc-js";
+import { messageOf, TapvisorError, type TransportConnection, withDeadline } from "tapvisor/plugin";
+import { openBridge } from "./bridge.ts";
+import { escapeGrpcLog } from "./grpc-log.ts";
+import { guestText } from "./guest-text.ts";
+import { CLOSE_TIMEOUT_MS, GRACE_MS, MAX_RECEIVE_BYTES, MAX_SEND_BYTES, MAX_STREAM_BYTES } from "./limits.ts";
+
+const OPTIONS: ChannelOptions = {
+  "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
+  "grpc.max_send_message_length": MAX_SEND_BYTES,
+  "grpc-node.flow_control_window": MAX_STREAM_BYTES, // one full read without a wait for the window
+  "grpc.client_idle_timeout_ms": 2 ** 31 - 1, // by default a channel without calls is closed after 30 minutes, and this one cannot be dialled twice
+  "grpc.enable_retries": 0,
+  "grpc.enable_channelz": 0,
+  "grpc.enable_http_proxy": 0,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.use_local_subchannel_pool": 1,
+};
+
+/** One gRPC connection, alive until `lost` settles. */
+export interface Link {
+  readonly sandbox: string;
+  readonly client: Client;
+  /** Why no call can succeed any more: the connection is gone or closed. */
+  over(): TapvisorError<"AGENT_LOST"> | undefined;
+  /** The agent takes no new calls, what is pending may still be answered: it ends in a loss within a second. */
+  isGoingDown(): boolean;
+  /** Declares the connection lost. */
+  lose(): void;
+  /** Calls back once when the link is over, at once and before any other code runs. Returns how to undo that. */
+  onOver(listener: (reason: TapvisorError<"AGENT_LOST">) => void): () => void;
+  /** The reason when the connection was lost, undefined when it was closed. Never rejects. */
+  readonly lost: Promise<Error | undefined>;
+  /** Settles when nothing of the link stands in the file system any more. */
+  readonly unlinked: Promise<void>;
+  /** Waits at most 2 s for the transport. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Opens a stream of the connection, which belongs to the link from here on, and a grpc-js client on it. */
+export async function openLink(sandbox: string, connection: TransportConnection, runDirectory: string): Promise<Link> {
+  const listeners = new Set<(reason: TapvisorError<"AGENT_LOST">) => void>();
+  let reason: TapvisorError<"AGENT_LOST"> | undefined;
+  let grace: NodeJS.Timeout | undefined;
+  let settleLost: (error: Error | undefined) => void = () => {};
+  const lost = new Promise<Error | undefined>((resolve) => {
+    settleLost = resolve;
+  });
+
+  escapeGrpcLog();
+  const stream = await connection.openStream();
+  const bridge = await openBridge(runDirectory, stream).catch((error) => {
+    stream.destroy();
+    throw error;
+  });
+  const client = new Client(`unix:${bridge.path}`, credentials.createInsecure(), OPTIONS);
+  const finish = (error: TapvisorError<"AGENT_LOST">, wasLost: boolean) => {
+    if (reason) return;
+    reason = error;
+    clearTimeout(grace);
+    for (const listener of listeners) listener(error);
+    listeners.clear();
+    client.close();
+    settleLost(wasLost ? error : undefined);
+  };
+  let released: Promise<void> | undefined;
+  const release = () => {
+    released ??= Promise.all([bridge.close(), closeInTime(sandbox, connection)]).then(() => {});
+    return released;
+  };
+  const lose = (cause?: Error) => {
+    if (reason) return;
+    finish(agentLost(sandbox, cause), true);
+    release().catch(() => {}); // `close` reports it
+  };
+  bridge.ended.then(lose);
+  connection.closed.then(lose);
+  watch(client, () => {
+    grace ??= setTimeout(lose, GRACE_MS);
+  });
+  return {
+    sandbox,
+    client,
+    lost,
+    unlinked: bridge.unlinked,
+    over: () => reason,
+    isGoingDown: () => grace !== undefined,
+    lose,
+    onOver: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => {
+      finish(closed(sandbox), false);
+      return release();
+    },
+  };
+}
+
+/**
+ * grpc-js would dial again by itself; here nothing listens any more, so once the channel has been up, any other state is the beginning of
+ * the end: the connection broke, or the agent said that it takes no new calls (GOAWAY) and still answers the pending ones.
+ */
+function watch(client: Client, onDown: () => void): void {
+  const channel = client.getChannel();
+  let wasUp = false;
+  const look = () => {
+    const state = channel.getConnectivityState(false);
+    if (state === connectivityState.SHUTDOWN) return;
+    if (state === connectivityState.READY) wasUp = true;
+    else if (wasUp || state === connectivityState.TRANSIENT_FAILURE) return onDown();
+    channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, look);
+  };
+  look();
+}
+
+/** @throws TIMEOUT after 2 s. */
+export function closeInTime(sandbox: string, connection: TransportConnection): Promise<void> {
+  return withDeadline({ what: `the agent connection of sandbox "${sandbox}" to close`, timeoutMs: CLOSE_TIMEOUT_MS }, () =>
+    connection.close(),
+  );
+}
+
+function agentLost(sandbox: string, cause: Error | undefined): TapvisorError<"AGENT_LOST"> {
+  const why = cause ? guestText(messageOf(cause)) : "the connection ended";
+  return new TapvisorError("AGENT_LOST", `Lost the agent of sandbox "${sandbox}": ${why}`, {
+    data: { id: sandbox },
+    cause,
+    hint: "The guest may have crashed or been stopped: look at its console",
+  });
+}
+
+function closed(sandbox: string): TapvisorError<"AGENT_LOST"> {
+  return new TapvisorError("AGENT_LOST", `Cannot reach the agent of sandbox "${sandbox}": its connection has been closed`, {
+    data: { id: sandbox },
+  });
+}
