@@ -34,10 +34,7 @@ export class Connection {
   call<T>(operation: FakeOperation, container: string | undefined, call: Call, work: (signal: AbortSignal) => T | Promise<T>): Promise<T> {
     const subject = { sandbox: this.vm.intent.sandbox, ...(container === undefined ? {} : { container }) };
     const signal = AbortSignal.any([this.#ended.signal, call.signal]);
-    return this.#world.perform(operation, subject, signal, async () => {
-      await this.vm.untilRunning(signal);
-      return work(signal);
-    });
+    return this.#world.perform(operation, subject, signal, () => this.vm.whenRunning(signal, () => work(signal)));
   }
 }
 

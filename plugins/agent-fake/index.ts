@@ -13,11 +13,9 @@ export const agentFake = definePlugin<AgentFakeOptions>("agent-fake", (ctx, { wo
   ctx.provide("agent", "fake", () => ({
     needsTransport: false,
     async connect(target, call) {
-      const connected = world.perform("agent.connect", { sandbox: target.sandbox }, call.signal, async () => {
-        const vm = vmOf(world, target);
-        await vm.untilRunning(call.signal);
-        return vmOf(world, target);
-      });
+      const connected = world.perform("agent.connect", { sandbox: target.sandbox }, call.signal, () =>
+        vmOf(world, target).whenRunning(call.signal, () => vmOf(world, target)),
+      );
       return fakeClient(new Connection(world, await connected));
     },
   }));

@@ -68,7 +68,10 @@ export async function fakeWorld() {
       directory: join(temporary.path, id),
       entries: [{ name: "rootfs", source: rootfs, type: "directory", readonly: true }],
     }),
-    [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      for (const { sandbox } of world.snapshot().vms) world.killVm(sandbox);
+      await temporary[Symbol.asyncDispose]();
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { identifyProcess, type ProcessIdentity } from "../../src/base/process-identity.ts";
@@ -19,6 +19,8 @@ export interface Trace {
 export interface Scope {
   /** Mounts, sockets, files, and processes whose command line names a path, below these. */
   readonly directories: readonly string[];
+  /** Roots of engines in `directories`: there, directories may stay, since an engine keeps its own. */
+  readonly roots?: readonly string[];
   /** `NAME=value`: processes that have it in their environment. */
   readonly mark?: string;
   /** Processes of this session. */
@@ -69,14 +71,21 @@ function sockets({ directories, wholeMachine }: Scope): Trace[] {
 /** What tools keep in the temporary directory on purpose, to be quicker the next time. */
 const CACHES = /^(tsx-|node-compile-cache$)/;
 
-function files({ directories, wholeMachine }: Scope): Trace[] {
+function files({ directories, roots = [], wholeMachine }: Scope): Trace[] {
   const places = wholeMachine ? [...directories, tmpdir()] : directories;
-  return places.flatMap((directory) => {
-    const paths = names(directory)
+  const entries = places.flatMap((place) =>
+    names(place)
       .filter((name) => !CACHES.test(name))
-      .map((name) => join(directory, name));
-    return paths.map((path): Trace => ({ kind: "file", key: `file ${path}`, text: `file ${path}`, path }));
-  });
+      .map((name) => join(place, name)),
+  );
+  const paths = [...entries.filter((path) => !roots.includes(path)), ...roots.flatMap(filesBelow)];
+  return paths.map((path) => ({ kind: "file", key: `file ${path}`, text: `file ${path}`, path }));
+}
+
+function filesBelow(root: string): string[] {
+  if (!existsSync(root)) return [];
+  const entries = readdirSync(root, { withFileTypes: true, recursive: true });
+  return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
 }
 
 async function processes(scope: Scope): Promise<Trace[]> {

@@ -42,6 +42,7 @@ const DEFECTS: Readonly<Record<string, RegExp>> = {
   "leaks-process": /left behind: process \d+: sleep 600/,
   "leaks-socket": /left behind: unix socket .*left\.sock/,
   "leaks-file": /left behind: file .*left\.txt/,
+  "leaks-record": /left behind: file .*sandbox\.json/,
 };
 
 for (const [name, problem] of Object.entries(DEFECTS)) {
@@ -56,7 +57,13 @@ for (const [name, problem] of Object.entries(DEFECTS)) {
 s.test("ends a file that hangs at its deadline", async () => {
   const { totals, text } = await guard(["hangs"], { unit: 1_500 });
   assert.is(totals.failed, 1);
-  assert.match(text, "not finished after 1.5 s");
+  assert.match(text, "not finished at its deadline");
+});
+
+s.test("ends a file whose tests ended and that goes on", async () => {
+  const { totals, text } = await guard(["never-exits"], { exit: 200 });
+  assert.equal(totals, { passed: 1, failed: 1, skipped: 0 });
+  assert.match(text, "its tests ended and it did not");
 });
 
 s.test("blames a leak on the file that did it, not on one that runs beside it", async () => {

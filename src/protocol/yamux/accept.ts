@@ -5,8 +5,8 @@ import { YamuxSession } from "./session.ts";
 /** The guest's end of a serial port. */
 export interface BytePort {
   /**
-   * What arrives, in order; each buffer is given away, never filled again. An empty buffer says that no host is connected (a read of 0 bytes): the next one is
-   * asked for only when a host is back. Ends when the port is closed.
+   * What arrives, in order; each buffer is given away, never filled again. An empty buffer says that no host is connected (a read of
+   * 0 bytes); the next one is asked for only when a host is back. Ends when the port is closed.
    */
   read(): AsyncIterable<Buffer>;
   /** Writes all of it, and resolves when that is done; waits while no host is connected. Called again only then. */
@@ -19,8 +19,8 @@ export interface AcceptOptions {
 }
 
 /**
- * Serves a port for as long as it is open: calls `onSession` with a new session (server role) for each host connection, and ends the one before. Set the
- * session's `onStream` in the call. Sessions begin as resync.ts says; a client that does not announce itself is served too.
+ * Serves a port for as long as it is open: calls `onSession` with a new session (server role) for each host connection, and ends the one
+ * before. Set the session's `onStream` in the call. Sessions begin as resync.ts says; a client that does not announce itself is served too.
  *
  * Resolves when `port.read()` ends, rejects with what it throws; either way the last session has ended then.
  */

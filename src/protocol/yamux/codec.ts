@@ -1,4 +1,5 @@
-import { TapvisorError } from "../../base/errors.ts";
+import type { TapvisorError } from "../../base/errors.ts";
+import { protocolError } from "./errors.ts";
 
 export const HEADER_BYTES = 12;
 /** What each side may send on a new stream before the first window update, and the most this side ever buffers for one stream. */
@@ -96,9 +97,4 @@ function violationOf(version: number, type: number, flags: number, length: numbe
   if (flags & ~KNOWN_FLAGS) return `a yamux frame with flags 0x${flags.toString(16)}, wanted only those of 0xf`;
   if (type === TYPE.data && length > WINDOW_BYTES) return `a yamux frame of ${length} bytes, wanted at most ${WINDOW_BYTES}`;
   return undefined;
-}
-
-/** The error for a peer that breaks the protocol. */
-export function protocolError(what: string): TapvisorError<"GUEST_PROTOCOL"> {
-  return new TapvisorError("GUEST_PROTOCOL", `Cannot go on with the connection: the other side sent ${what}`, { data: { what } });
 }

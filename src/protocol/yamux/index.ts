@@ -1,6 +1,7 @@
 export { type AcceptOptions, acceptSessions, type BytePort } from "./accept.ts";
 export { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
 export { type OverDuplexOptions, yamuxOver } from "./over-duplex.ts";
+export type { PingOptions } from "./pings.ts";
 export {
   ANNOUNCEMENT_BYTES,
   AnnouncementScanner,
@@ -12,4 +13,4 @@ export {
   newNonce,
 } from "./resync.ts";
 export type { SessionOutput } from "./sender.ts";
-export { type PingOptions, type SessionOptions, YamuxSession } from "./session.ts";
+export { type SessionOptions, YamuxSession } from "./session.ts";

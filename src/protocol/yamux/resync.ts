@@ -1,27 +1,29 @@
 /**
  * How a new host connection and the guest find a common beginning on a byte pipe that has none.
  *
- * A virtio-serial port outlives its host connections. After a reconnect the guest may stand in the middle of a frame that will never be finished, and
- * bytes of the old session may still reach the new connection. So a session begins with an announcement that the guest finds at any offset, and an
- * answer that the host finds at any offset:
+ * A virtio-serial port outlives its host connections. After a reconnect the guest may stand in the middle of a frame that will never be
+ * finished, and bytes of the old session may still reach the new connection. So a session begins with an announcement that the guest finds
+ * at any offset, and an answer that the host finds at any offset:
  *
  *   announcement   96 bytes, host to guest: eight yamux pings: 3 of the mark, 4 of a fresh random nonce (124 bits), 1 that seals it
  *   answer         48 bytes, guest to host: the echoes of the nonce's four pings
  *
  * Both are plain yamux, so an unmodified server (Kata 1.x) answers too, when it stands between two frames, as on a first connection.
  *
- * Host: writes the announcement once and discards everything until it has seen the four echoes, in any order (HashiCorp's server answers each ping on its own
- * thread). Stale bytes were made before the nonce and cannot hold it. Nothing else is written before, so what follows the echoes belongs to the new session.
+ * Host: writes the announcement once and discards everything until it has seen the four echoes, in any order (HashiCorp's server answers
+ * each ping on a thread of its own). Stale bytes were made before the nonce and cannot hold it. The host writes nothing else before, so
+ * what follows the echoes belongs to the new session.
  *
- * Guest: looks for the mark in all that arrives, all the time. From the mark on nothing reaches the old session, which would otherwise echo the nonce itself and
- * go on talking. When the seal is in its place, the rest of the old session's output is dropped, the answer is written, and a new session begins. A host that
- * dies within its announcement leaves a mark without a seal: the search goes on right behind the mark's first byte, so the next announcement is found whole.
+ * Guest: looks for the mark in all that arrives, all the time. From the mark on nothing reaches the old session, which would otherwise echo
+ * the nonce itself and go on talking. When the seal is in its place, the old session's output is dropped, the answer is written, and a new
+ * session begins. A host that dies within its announcement leaves a mark without a seal: the search goes on right behind the mark's first
+ * byte, so the next announcement is found whole.
  *
- * Nobody can forge the mark from inside a payload (a container's stdin, say). The client side of a session, which alone can announce, never sends GUARD, the middle
- * of the mark, inside one payload: it ends the frame within it, and the next frame's header breaks the pattern. And no header it can send stands within a
- * mark: at any offset that touches GUARD the mark reads as a header of an unknown type, unknown flags, a payload above 64 KiB, a window delta above 256 KiB or a
- * ping above 2^31, none of which it sends. A client that does not do this (a foreign one) does not announce itself either, and in its session the
- * mark counts only until it opens its first stream.
+ * Nobody can forge the mark from inside a payload (a container's stdin, say). The client side of a session, which alone can announce, never
+ * sends GUARD, the middle of the mark, inside one payload: it ends the frame within it, and the next frame's header breaks the pattern. And
+ * no header it can send stands within a mark: at any offset that touches GUARD the mark reads as a header of an unknown version or type,
+ * unknown flags, a payload above 64 KiB, a window delta above 256 KiB or a ping above 2^31, none of which it sends. A client that does not
+ * do this (a foreign one) does not announce itself either, and in its session the mark counts only until it opens its first stream.
  */
 import { randomBytes } from "node:crypto";
 import { encodeHeader, FLAG, HEADER_BYTES, TYPE } from "./codec.ts";

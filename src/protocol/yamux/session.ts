@@ -1,12 +1,11 @@
 import type { Duplex } from "node:stream";
-import { withDeadline } from "../../base/deadline.ts";
-import { TapvisorError } from "../../base/errors.ts";
-import { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, protocolError, TYPE } from "./codec.ts";
+import type { TapvisorError } from "../../base/errors.ts";
+import { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, TYPE } from "./codec.ts";
+import { lost, protocolError, refusedByPeer, tooManyStreams } from "./errors.ts";
+import { type PingOptions, Pings } from "./pings.ts";
 import { Sender, type SessionOutput } from "./sender.ts";
 import { type StreamLink, YamuxStream } from "./stream.ts";
 
-/** Pings above this are kept for announcing a session; see resync.ts. */
-const MAX_PING = 0x7fff_ffff;
 const LAST_ID = 0xffff_ffff;
 
 export interface SessionOptions {
@@ -17,17 +16,11 @@ export interface SessionOptions {
   readonly maxStreams?: number;
 }
 
-export interface PingOptions {
-  /** 5 s by default. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
-
 /**
  * One side of a yamux connection (version 0, 256 KiB windows, no keep-alive).
  *
- * It owns no input: whoever reads the connection calls `receive` for each chunk, and `end` when there are no more. Reading need never pause, since windows
- * bound what can come in, and a peer that passes one ends the session with GUEST_PROTOCOL.
+ * It owns no input: whoever reads the connection calls `receive` for each chunk, and `end` when there are no more. Reading need never
+ * pause, since windows bound what can come in, and a peer that passes one ends the session with GUEST_PROTOCOL.
  */
 export class YamuxSession {
   /** Gets each stream that the other side opens; while it is not set they are refused. */
@@ -41,11 +34,10 @@ export class YamuxSession {
   readonly #decoder: FrameDecoder;
   readonly #link: StreamLink;
   readonly #streams = new Map<number, YamuxStream>();
-  readonly #pings = new Map<number, () => void>();
+  readonly #pings = new Pings();
   #settle: (reason: Error | undefined) => void = () => {};
   #finished: Promise<void> | undefined;
   #nextId: number;
-  #nextPing = 1;
   #refusing = false;
   #refused = false;
   #carriedData = false;
@@ -90,11 +82,8 @@ export class YamuxSession {
    */
   openStream(): Duplex {
     if (this.ended) throw lost();
-    if (this.#refused) throw new TapvisorError("AGENT_LOST", "Cannot open a stream: the other side takes no more", { data: {} });
-    if (this.#streams.size >= this.#maxStreams || this.#nextId > LAST_ID) {
-      const data = { what: "yamux streams", wanted: this.#streams.size + 1, available: this.#maxStreams };
-      throw new TapvisorError("HOST_LIMIT", `Cannot open a stream: ${this.#streams.size} are open, wanted fewer`, { data });
-    }
+    if (this.#refused) throw refusedByPeer();
+    if (this.#streams.size >= this.#maxStreams || this.#nextId > LAST_ID) throw tooManyStreams(this.#streams.size, this.#maxStreams);
     const stream = this.#addStream(this.#nextId, FLAG.syn);
     this.#nextId += 2;
     return stream;
@@ -104,22 +93,10 @@ export class YamuxSession {
    * Asks the other side for an echo and resolves with the round trip's time, ms.
    * @throws TIMEOUT after `timeoutMs` (5 s by default), ABORTED, AGENT_LOST when the session ends first.
    */
-  async ping({ timeoutMs = 5000, signal }: PingOptions = {}): Promise<number> {
+  async ping(options: PingOptions = {}): Promise<number> {
     if (this.ended) throw lost();
-    const value = this.#nextPing;
-    this.#nextPing = value === MAX_PING ? 1 : value + 1;
-    const start = performance.now();
-    const echoed = new Promise<void>((resolve) => this.#pings.set(value, resolve));
-    try {
-      await withDeadline({ what: "the echo of a ping", timeoutMs, signal }, () => {
-        const ended = this.closed.then((reason) => Promise.reject(reason ?? lost()));
-        this.#sender.control(encodeHeader(TYPE.ping, FLAG.syn, 0, value));
-        return Promise.race([echoed, ended]);
-      });
-    } finally {
-      this.#pings.delete(value);
-    }
-    return performance.now() - start;
+    const ended = () => this.closed.then((reason) => Promise.reject(reason ?? lost()));
+    return this.#pings.send((frame) => this.#sender.control(frame), ended, options);
   }
 
   /** Tells the other side that no more of its streams are taken; those that are open go on. */
@@ -167,7 +144,7 @@ export class YamuxSession {
 
   #onPing(flags: number, value: number): boolean {
     if (flags & FLAG.syn) return this.#answer(TYPE.ping, FLAG.ack, 0, value);
-    this.#pings.get(value)?.();
+    this.#pings.echoed(value);
     return true;
   }
 
@@ -228,8 +205,4 @@ export class YamuxSession {
     if (this.#sender.control(encodeHeader(type, flags, id, length))) return !this.ended;
     return this.#violated(protocolError("requests without reading the answers"));
   }
-}
-
-function lost(cause?: Error): TapvisorError<"AGENT_LOST"> {
-  return new TapvisorError("AGENT_LOST", "Cannot go on with the connection: the other side is gone", { data: {}, cause });
 }

@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
-import { TapvisorError } from "../../base/errors.ts";
 import { encodeHeader, FLAG, TYPE, WINDOW_BYTES } from "./codec.ts";
+import { resetByPeer } from "./errors.ts";
 import { ReceiveQueue } from "./receive-queue.ts";
 import { SendQueue } from "./send-queue.ts";
 
@@ -85,7 +85,7 @@ export class YamuxStream extends Duplex {
 
   remoteReset(): void {
     this.#cutOff = true;
-    this.destroy(new TapvisorError("AGENT_LOST", `Cannot go on with stream ${this.id}: the other side reset it`, { data: {} }));
+    this.destroy(resetByPeer(this.id));
   }
 
   /** A stream that both sides have ended may still be read to its end; any other ends with the session. */

@@ -66,6 +66,7 @@ export function findProgram(programs: FakePrograms, command: string): FakeProgra
 
 function later(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (ms === Number.POSITIVE_INFINITY) return;
     const timer = setTimeout(resolve, Math.min(ms, MAX_TIMER_MS));
     signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   });

@@ -42,7 +42,7 @@ for (const [args, exitCode, stdout, stderr] of [
 
 s.test("a scripted program gets its arguments, environment and input, and its exception is exit code 1", async () => {
   await using w = await fakeGuest();
-  w.world.programs["probe"] = async ({ args, env, stdin, write }) => {
+  w.world.programs.probe = async ({ args, env, stdin, write }) => {
     let input = "";
     for await (const chunk of stdin) input += Buffer.from(chunk).toString();
     await write(JSON.stringify({ args, env, input }));
@@ -78,7 +78,7 @@ s.test("cat gives back a megabyte in order through full pipes", async () => {
 s.test("a program that nobody reads stops at a full pipe of 64 KiB, and a full input takes no more", async () => {
   await using w = await fakeGuest();
   let written = 0;
-  w.world.programs["pour"] = async ({ write }) => {
+  w.world.programs.pour = async ({ write }) => {
     for (;;) {
       await write(Buffer.alloc(1024));
       written += 1024;
@@ -96,7 +96,7 @@ s.test("a program that nobody reads stops at a full pipe of 64 KiB, and a full i
 
 s.test("signals: a default one ends with 128 + n, a trapped one is handled, SIGKILL always ends, a harmless one does nothing", async () => {
   await using w = await fakeGuest();
-  w.world.programs["stubborn"] = async ({ trap, write, signal }) => {
+  w.world.programs.stubborn = async ({ trap, write, signal }) => {
     trap(SIGTERM, () => void write("no\n"));
     trap(SIGKILL, () => void write("never\n"));
     await onceAborted(signal);
@@ -120,7 +120,7 @@ s.test("signals: a default one ends with 128 + n, a trapped one is handled, SIGK
 
 s.test("a terminal has one stream", async () => {
   await using w = await fakeGuest();
-  w.world.programs["both"] = async ({ write, writeErr }) => {
+  w.world.programs.both = async ({ write, writeErr }) => {
     await write("out ");
     await writeErr("err");
     return 0;
@@ -133,7 +133,7 @@ s.test("a terminal has one stream", async () => {
 
 s.test("an unknown command is COMMAND_NOT_FOUND, one without permission COMMAND_NOT_EXECUTABLE; the container can be removed", async () => {
   await using w = await fakeGuest();
-  w.world.programs["data"] = "not-executable";
+  w.world.programs.data = "not-executable";
   for (const [id, command, code, exitCode] of [
     ["c1", "nothing", "COMMAND_NOT_FOUND", 127],
     ["c2", "data", "COMMAND_NOT_EXECUTABLE", 126],
@@ -213,7 +213,7 @@ s.test("when the VM dies, lost settles and every pending and later call is AGENT
     w.client.guestDetails(quietCall()),
   ];
   w.world.killVm("web");
-  for (const call of pending) await rejects(call, "AGENT_LOST");
+  await Promise.all(pending.map((call) => rejects(call, "AGENT_LOST")));
   await rejects(w.client.startContainer("c1", quietCall()), "AGENT_LOST");
   assert.ok((await w.client.lost) instanceof Error);
   await rejects(w.agent.connect(w.target, quietCall()), "AGENT_LOST");

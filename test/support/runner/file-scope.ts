@@ -4,10 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { signalProcess } from "../../../src/base/process-identity.ts";
+import { isAlive, type ProcessIdentity, signalProcess } from "../../../src/base/process-identity.ts";
 import { lookAround, type Scope, type Trace } from "../leaks.ts";
 
 const LOOK_EVERY_MS = 50;
+/** Only a process stuck in the kernel takes longer to end after SIGKILL. */
+const KILL_MS = 5_000;
 
 /** The environment of one test file, by which everything it starts is told from the rest of the machine. */
 export interface FileScope {
@@ -21,9 +23,10 @@ export async function openFileScope(runDirectory: string, name: string): Promise
   await mkdir(directory, { mode: 0o700 });
   await shareTsxCache(directory);
   const id = `${runDirectory}:${name}`;
+  const root = join(directory, "root"); // what engines use that are given none: examples and the command line
   return {
-    env: { ...process.env, TMPDIR: directory, TAPVISOR_TEST_FILE: id },
-    scope: { directories: [directory], mark: `TAPVISOR_TEST_FILE=${id}` },
+    env: { ...process.env, TMPDIR: directory, TAPVISOR_ROOT: root, TAPVISOR_TEST_FILE: id },
+    scope: { directories: [directory], roots: [root], mark: `TAPVISOR_TEST_FILE=${id}` },
   };
 }
 
@@ -46,9 +49,15 @@ export async function closeFileScope({ scope }: FileScope, session: number | und
 
 async function takeAway(traces: readonly Trace[]): Promise<void> {
   for (const trace of traces) {
-    if (trace.process) await signalProcess(trace.process, "SIGKILL");
+    if (trace.process) await endProcess(trace.process);
     if (trace.kind === "mount" && trace.path) await promisify(execFile)("umount", ["-l", trace.path]).catch(() => {});
   }
+}
+
+async function endProcess(identity: ProcessIdentity): Promise<void> {
+  await signalProcess(identity, "SIGKILL");
+  const end = Date.now() + KILL_MS;
+  while (Date.now() < end && (await isAlive(identity))) await delay(LOOK_EVERY_MS);
 }
 
 // Through a mount that is still there, a recursive removal would reach the files it shows.

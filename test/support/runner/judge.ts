@@ -6,7 +6,7 @@ export interface FileRun {
   readonly signal: string | null;
   readonly output: string;
   /** Set when it was ended at its deadline. */
-  readonly timedOutAfterMs?: number | undefined;
+  readonly timedOut: boolean;
   /** What it left on the machine, one line each. */
   readonly leaks: readonly string[];
 }
@@ -28,7 +28,9 @@ export function judge(run: FileRun): Verdict {
   const summary = parseUvuSummary(run.output);
   const skips = skipReasons(run.output);
   const problems: string[] = [];
-  if (run.timedOutAfterMs !== undefined) problems.push(`not finished after ${run.timedOutAfterMs / 1000} s, its processes were ended`);
+  if (run.timedOut && summary)
+    problems.push("its tests ended and it did not: a timer, socket or child is still open; its processes were ended");
+  else if (run.timedOut) problems.push("not finished at its deadline; its processes were ended");
   else if (run.exitCode !== 0) problems.push(run.signal ? `ended by ${run.signal}` : `exit code ${run.exitCode}`);
   if (!summary) problems.push("printed no single summary: no test ran to its end, or .run() is missing");
   else {

@@ -27,16 +27,18 @@ export interface Limits {
   readonly unit: number;
   /** For a file that starts real virtual machines. */
   readonly real: number;
+  /** For a file to end after its tests. */
+  readonly exit: number;
   /** For what a file started to end after it: a killed VM's helpers follow it on their own. */
   readonly settle: number;
 }
 
-const LIMITS: Limits = { unit: 180_000, real: 600_000, settle: 3_000 };
+const LIMITS: Limits = { unit: 180_000, real: 600_000, exit: 15_000, settle: 3_000 };
 const UNIT_FILES_AT_ONCE = 2;
 
 /** Runs the files, prints a line for each and everything a failed one said, and compares the machine with what it was. */
 export async function runTests({ files, write, signal, machine, limits }: RunOptions): Promise<Totals> {
-  const { unit, real, settle } = { ...LIMITS, ...limits };
+  const { unit, real, exit, settle } = { ...LIMITS, ...limits };
   const runDirectory = await mkdtemp(join(tmpdir(), "tvr"));
   const totals = { passed: 0, failed: 0, skipped: 0 };
   const add = (verdict: Totals) => {
@@ -54,7 +56,7 @@ export async function runTests({ files, write, signal, machine, limits }: RunOpt
   let number = 0;
   const runOne = async (file: string, deadlineMs: number) => {
     number += 1;
-    const run = await runFile(file, { runDirectory, name: String(number), deadlineMs, settleMs: settle, signal });
+    const run = await runFile(file, { runDirectory, name: String(number), deadlineMs, exitMs: exit, settleMs: settle, signal });
     const verdict = judge(run);
     write(report(file, verdict, run));
     add(verdict);
