@@ -212,7 +212,7 @@ s.test("a tap after the engine has started, of an unknown hook, or without a fun
   const error = await failure(createEngine({ preset: "fake", plugins: [unknown()] }));
   assert.is(error.code, "PLUGIN_FAILED");
   assert.match(error.hint ?? "", "beforeHotplug");
-  const empty = definePlugin("empty", (ctx) => Reflect.get(ctx.hooks, "afterCreate").tapPromise({}));
+  const empty = definePlugin("empty", (ctx) => ctx.hooks.afterCreate.tapPromise({} as never));
   assert.is((await failure(createEngine({ preset: "fake", plugins: [empty()] }))).code, "INVALID_INPUT");
 });
 

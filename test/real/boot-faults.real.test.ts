@@ -55,7 +55,7 @@ s.test("a QEMU that is too old: the error says which version there is and which 
 });
 
 s.test("a kernel that is not there: the error names the file", async () => {
-  const error = await fails(guestFiles({ kernel: "/nonexistent/vmlinuz" }), { slots: { guest: "files" } });
+  const error = await fails(guestFiles({ kernel: "/nonexistent/vmlinuz", initrd: "/bin/busybox" }), { slots: { guest: "files" } });
   assert.match(error.message, "/nonexistent/vmlinuz");
 });
 

@@ -1,12 +1,16 @@
 import { existsSync } from "node:fs";
 import { readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isAlive, isTapvisorError, type VmGrant } from "tapvisor/plugin";
+import { isAlive, type VmGrant } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
 import { HOTPLUG_PORTS } from "../../../plugins/hypervisor-qemu/command-line.ts";
 import { leaseMachine } from "../../../plugins/hypervisor-qemu/machines.ts";
+import { resolveOptions } from "../../../plugins/hypervisor-qemu/options.ts";
+import { checkEntries } from "../../../plugins/hypervisor-qemu/share-entries.ts";
+import { startShareServer } from "../../../plugins/hypervisor-qemu/share-server.ts";
 import { suite } from "../../support/suite.ts";
 import { haltingKernel, unpluggingKernel } from "./support/real-mode-kernel.ts";
+import { refusal } from "./support/refusal.ts";
 import { call, processesOf, qemu, shareIntent, shares, type World, world } from "./support/world.ts";
 
 const s = suite("hypervisor-qemu share");
@@ -23,18 +27,9 @@ async function whole(w: World, vm: VmGrant) {
   return {
     devices: await names("qom-list", { path: "/machine/peripheral" }, "name"),
     chardevs: await names("query-chardev", {}, "label"),
-    processes: (await processesOf(w.intent.nonce)).sort(),
+    processes: (await processesOf(w.intent)).sort(),
     mounts: (await readFile("/proc/self/mountinfo", "utf8")).includes("tapvisor"),
   };
-}
-
-async function refusal(work: Promise<unknown>) {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!isTapvisorError(error)) throw new Error(`no TapvisorError but ${String(error)}`);
-  return error;
 }
 
 test("20 shares plugged and unplugged leave devices, chardevs, processes and mounts as before", async () => {
@@ -90,12 +85,12 @@ test("a guest that keeps the device makes release() fail with TIMEOUT, yet the h
   const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
   const intent = await shareIntent(w.directory, vm);
   const grant = await shares(w.hypervisor).acquire(intent, call());
-  for (let n = 0; n < 2; n++) {
-    const error = await refusal(shares(w.hypervisor).release({ intent, grant }, call()));
-    assert.is(error.code, "TIMEOUT");
-    assert.match(error.message, /let go of share "web"/);
-    assert.not.ok(grant.process && (await isAlive(grant.process)));
-  }
+  const error = await refusal(shares(w.hypervisor).release({ intent, grant }, call()));
+  assert.is(error.code, "TIMEOUT");
+  assert.match(error.message, /let go of share "web"/);
+  assert.not.ok(grant.process && (await isAlive(grant.process)));
+  const again = await refusal(shares(w.hypervisor).release({ intent, grant }, call(300)));
+  assert.is(again.code, "ABORTED", "a second release waits for the same device");
   await w.hypervisor.holdings.vm.release({ intent: w.intent, grant: vm }, call());
   await shares(w.hypervisor).release({ intent, grant }, call());
   assert.not.ok(existsSync(intent.directory));
@@ -114,6 +109,18 @@ test("a server that cannot serve fails with what it said, and leaves nothing", a
   assert.match(error.message, /no such luck/);
   assert.equal(await whole(w, vm), before);
   assert.not.ok(existsSync(intent.directory));
+});
+
+test("a source exchanged between its check and its mount is not served", async () => {
+  await using w = await world();
+  const vm = await w.hypervisor.holdings.vm.acquire(w.intent, call());
+  const { id, directory, entries } = await shareIntent(w.directory, vm);
+  const [entry] = await checkEntries(entries);
+  if (!entry) throw new Error("no entry");
+  const plan = { id, nonce: vm.nonce, directory, entries: [{ ...entry, source: w.directory }], diesWithThisProcess: true };
+  const error = await refusal(startShareServer(plan, resolveOptions({})).then((server) => server.failed));
+  assert.match(error.message, /was exchanged while it was shared/);
+  await shares(w.hypervisor).release({ intent: await shareIntent(w.directory, vm), grant: undefined }, call());
 });
 
 test("no virtiofsd is HOST_MISSING with the package's name", async () => {

@@ -7,18 +7,10 @@ import { leaseMachine } from "../../../plugins/hypervisor-qemu/machines.ts";
 import { suite } from "../../support/suite.ts";
 import { startElsewhere } from "./support/elsewhere.ts";
 import { floodingKernel, haltingKernel, resettingKernel } from "./support/real-mode-kernel.ts";
+import { refusal } from "./support/refusal.ts";
 import { call, processesOf, qemu, until, world } from "./support/world.ts";
 
 const s = suite("hypervisor-qemu vm");
-
-async function failure(work: Promise<unknown>) {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!isTapvisorError(error)) throw new Error(`no TapvisorError but ${String(error)}`);
-  return error;
-}
 
 function processOf(grant: VmGrant) {
   if (!grant.process) throw new Error("a grant without a process");
@@ -41,7 +33,7 @@ s.test("a VM runs, pauses, resumes and ends, and leaves its run directory empty"
   assert.equal(await vm.exited, { exitCode: 0, signal: null, expected: true });
   assert.is(await vm.status(call()), "ended");
   assert.equal(await readdir(w.intent.runDirectory), []);
-  assert.equal(await processesOf(w.intent.nonce), []);
+  assert.equal(await processesOf(w.intent), []);
 });
 
 s.test("release() is idempotent, and success when the VM never was", async () => {
@@ -49,7 +41,7 @@ s.test("release() is idempotent, and success when the VM never was", async () =>
   await w.hypervisor.holdings.vm.release({ intent: w.intent, grant: undefined }, call());
   const grant = await w.hypervisor.holdings.vm.acquire(w.intent, call());
   for (let n = 0; n < 2; n++) await w.hypervisor.holdings.vm.release({ intent: w.intent, grant }, call());
-  assert.equal(await processesOf(w.intent.nonce), []);
+  assert.equal(await processesOf(w.intent), []);
 });
 
 s.test("release() without a grant finds the VM by its mark", async () => {
@@ -66,7 +58,7 @@ s.test("release() ends a QEMU that is stopped and answers nothing", async () => 
   process.kill(processOf(grant).pid, "SIGSTOP");
   await w.hypervisor.holdings.vm.release({ intent: w.intent, grant }, call());
   assert.equal(await vm.exited, { exitCode: null, signal: "SIGKILL", expected: true });
-  assert.equal(await processesOf(w.intent.nonce), []);
+  assert.equal(await processesOf(w.intent), []);
 });
 
 s.test("release() leaves no zombie", async () => {
@@ -92,12 +84,12 @@ s.test("when QEMU is killed, exited says so and waiting commands are rejected", 
   const vm = await w.hypervisor.connect(grant, call());
   await using lease = await leaseMachine(grant);
   process.kill(processOf(grant).pid, "SIGSTOP");
-  const waiting = failure(lease.machine.execute("query-pci"));
+  const waiting = refusal(lease.machine.execute("query-pci"));
   process.kill(processOf(grant).pid, "SIGKILL");
   const error = await waiting;
   assert.is(error.code === "VM_COMMAND_FAILED" && error.data.class, "Disconnected");
   assert.equal(await vm.exited, { exitCode: null, signal: "SIGKILL", expected: false });
-  assert.is((await failure(w.hypervisor.connect(grant, call()))).code, "VM_FAILED");
+  assert.is((await refusal(w.hypervisor.connect(grant, call()))).code, "VM_FAILED");
 });
 
 s.test("a guest that resets ends the VM, unexpectedly, and its last words are kept", async () => {
@@ -111,11 +103,11 @@ s.test("a guest that resets ends the VM, unexpectedly, and its last words are ke
 s.test("a QEMU that refuses to start fails with its own words and leaves nothing", async () => {
   await using w = await world();
   const intent = { ...w.intent, boot: { ...w.intent.boot, image: join(w.directory, "no-image") } };
-  const error = await failure(w.hypervisor.holdings.vm.acquire(intent, call()));
+  const error = await refusal(w.hypervisor.holdings.vm.acquire(intent, call()));
   assert.is(error.code, "VM_FAILED");
   assert.match(error.message, /QEMU ended with exit code 1[\s\S]*no-image[\s\S]*No such file/);
   assert.equal(await readdir(intent.runDirectory), []);
-  assert.equal(await processesOf(intent.nonce), []);
+  assert.equal(await processesOf(intent), []);
 });
 
 s.test("acquire() given up half-way leaves nothing", async () => {
@@ -125,7 +117,7 @@ s.test("acquire() given up half-way leaves nothing", async () => {
     const outcome = await w.hypervisor.holdings.vm.acquire(w.intent, { ...call(), signal: giveUp }).catch((error: unknown) => error);
     if (isTapvisorError(outcome)) assert.is(outcome.code, "ABORTED");
     else await w.hypervisor.holdings.vm.release({ intent: w.intent, grant: undefined }, call());
-    assert.equal(await processesOf(w.intent.nonce), [], `given up after ${afterMs} ms`);
+    assert.equal(await processesOf(w.intent), [], `given up after ${afterMs} ms`);
     assert.equal(await readdir(w.intent.runDirectory), []);
   }
 });
@@ -133,14 +125,14 @@ s.test("acquire() given up half-way leaves nothing", async () => {
 s.test("no such QEMU is HOST_MISSING with the package's name", async () => {
   await using w = await world();
   const hypervisor = await qemu({ binary: "qemu-system-none" });
-  const error = await failure(hypervisor.holdings.vm.acquire(w.intent, call()));
+  const error = await refusal(hypervisor.holdings.vm.acquire(w.intent, call()));
   assert.is(error.code, "HOST_MISSING");
   assert.match(error.hint ?? "", /apt-get install qemu-system-x86/);
 });
 
 s.test("more memory than the host has is HOST_LIMIT", async () => {
   await using w = await world(haltingKernel(), { memoryBytes: (2 ** 52) as never });
-  assert.is((await failure(w.hypervisor.holdings.vm.acquire(w.intent, call()))).code, "HOST_LIMIT");
+  assert.is((await refusal(w.hypervisor.holdings.vm.acquire(w.intent, call()))).code, "HOST_LIMIT");
 });
 
 s.test("a console flood fills two bounded files and no more", async () => {
@@ -186,7 +178,7 @@ s.test("an adopted VM can be let go of and adopted again", async () => {
   assert.ok(await isAlive(processOf(grant)));
   await w.hypervisor.holdings.vm.release({ intent: w.intent, grant }, call());
   assert.not.ok(await isAlive(processOf(grant)));
-  assert.equal(await processesOf(w.intent.nonce), []);
+  assert.equal(await processesOf(w.intent), []);
 });
 
 s.test("QEMU's command line carries the mark and the process is the granted one", async () => {

@@ -74,18 +74,20 @@ export async function shareIntent(directory: string, vm: VmGrant, id = "web"): P
   return { sandbox: vm.sandbox, vm, id, directory: join(vm.runDirectory, `share-${id}`), entries };
 }
 
-/** Waits for something that nothing announces to a test; the suite's deadline ends a wait in vain. */
+/** Waits, at most 20 s, for something that nothing announces to a test. */
 export async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await delay(10);
+  const { signal } = call();
+  while (!(await holds())) await delay(10, undefined, { signal });
 }
 
-/** The processes whose command line names this VM; a zombie has none. */
-export async function processesOf(nonce: string): Promise<string[]> {
+/** The processes whose command line names this VM: its nonce, or a file in its run directory. A zombie has no command line. */
+export async function processesOf({ nonce, runDirectory }: VmIntent): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await readdir("/proc")) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    if (commandLine.includes(nonce)) found.push(`${pid} ${commandLine.replaceAll("\0", " ").slice(0, 200)}`);
+    const isOurs = commandLine.includes(nonce) || commandLine.includes(`${runDirectory}/`);
+    if (isOurs) found.push(`${pid} ${commandLine.replaceAll("\0", " ").slice(0, 1000)}`);
   }
   return found;
 }

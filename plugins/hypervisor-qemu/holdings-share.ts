@@ -1,0 +1,52 @@
+import { type Call, checkId, type Held, type HoldingKind, isAlive, type ShareGrant, type ShareIntent, type VmGrant } from "tapvisor/plugin";
+import { leaseMachine } from "./machines.ts";
+import type { QemuOptions } from "./options.ts";
+import { plugShare, unplugShare } from "./share-device.ts";
+import { checkEntries } from "./share-entries.ts";
+import { startShareServer, stopShareServer } from "./share-server.ts";
+
+/** Host directories in the guest: a virtiofsd that serves them, and a vhost-user-fs device plugged into the running VM. */
+export function shareHolding(options: QemuOptions): HoldingKind<ShareIntent, ShareGrant> {
+  return { acquire: (intent, call) => acquire(options, intent, call), release };
+}
+
+async function acquire(options: QemuOptions, intent: ShareIntent, call: Call): Promise<ShareGrant> {
+  const { vm, directory } = intent;
+  const id = checkId("share.id", intent.id);
+  const entries = await checkEntries(intent.entries);
+  await using lease = await leaseMachine(vm);
+  const { machine } = lease;
+  try {
+    const { diesWithThisProcess } = machine;
+    const server = await startShareServer({ id, nonce: vm.nonce, directory, entries, diesWithThisProcess }, options);
+    await machine.plugging.run(() => plugShare(machine, id, server.socket, server.failed, call), call.signal);
+    return { id, guest: { fstype: "virtiofs", source: id, driver: "virtio-fs" }, process: server.process };
+  } catch (error) {
+    await stopShareServer(undefined, vm.nonce, id, directory).catch((failed: unknown) =>
+      call.log.error({ err: failed, share: id }, "the share's server is left"),
+    );
+    throw error;
+  }
+}
+
+async function release({ intent, grant }: Held<ShareIntent, ShareGrant>, call: Call): Promise<void> {
+  const { vm, directory } = intent;
+  const id = checkId("share.id", intent.id);
+  const refusal = await unplug(vm, id, call).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  // Also when the guest keeps the device: the host's files are out of its reach then.
+  await stopShareServer(grant?.process ?? undefined, vm.nonce, id, directory);
+  if (refusal !== undefined) throw refusal;
+}
+
+async function unplug(vm: VmGrant, id: string, call: Call): Promise<void> {
+  if (!vm.process || !(await isAlive(vm.process))) return;
+  await using lease = await leaseMachine(vm);
+  try {
+    await unplugShare(lease.machine, id, call);
+  } catch (error) {
+    if (!(await lease.machine.endedAfter(error))) throw error;
+  }
+}

@@ -1,0 +1,101 @@
+import { rm } from "node:fs/promises";
+import { totalmem } from "node:os";
+import {
+  type Call,
+  findProcessesByMark,
+  formatBytes,
+  type Held,
+  type HoldingKind,
+  isTapvisorError,
+  TapvisorError,
+  type VmGrant,
+  type VmIntent,
+} from "tapvisor/plugin";
+import { chooseAccelerator } from "./accelerator.ts";
+import { commandLine } from "./command-line.ts";
+import { requireProgram } from "./host-programs.ts";
+import { knownMachine } from "./machines.ts";
+import { vmLogMark, vmMark } from "./marks.ts";
+import type { QemuOptions } from "./options.ts";
+import { type VmPaths, vmPaths } from "./paths.ts";
+import { endsWithin, killTree } from "./process.ts";
+import { Qmp } from "./qmp.ts";
+import { startMachine } from "./start-machine.ts";
+import { stopProcess } from "./stop-process.ts";
+import { askVersion, isTooOld, tooOld } from "./version.ts";
+
+/** How long the log processes get to write the last lines after QEMU has ended, ms. */
+const LOGS_END_MS = 1_000;
+
+/** A QEMU process with its sockets and logs. */
+export function vmHolding(options: QemuOptions): HoldingKind<VmIntent, VmGrant> {
+  return { acquire: (intent, call) => acquire(options, intent, call), release };
+}
+
+async function acquire(options: QemuOptions, intent: VmIntent, call: Call): Promise<VmGrant> {
+  const accelerator = await chooseAccelerator(options.accelerator);
+  const argv = commandLine(intent, accelerator.name);
+  checkMemory(intent);
+  const binary = await requireProgram([options.binary], "qemu-system-x86");
+  call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
+  try {
+    const { machine, version } = await startMachine(intent, [binary, ...argv], call.signal);
+    if (isTooOld(version)) throw tooOld(binary, version);
+    call.log.debug({ pid: machine.identity.pid, version }, "QEMU runs");
+    return {
+      sandbox: intent.sandbox,
+      nonce: intent.nonce,
+      runDirectory: intent.runDirectory,
+      process: machine.identity,
+      accelerator: accelerator.name,
+      agentEndpoint: { kind: "serial", path: machine.paths.agent },
+    };
+  } catch (error) {
+    const version = isTapvisorError(error) && error.code === "VM_FAILED" ? await askVersion(binary, call) : undefined;
+    const explained = version && isTooOld(version) ? tooOld(binary, version) : error;
+    const fresh = { signal: new AbortController().signal, log: call.log }; // the caller's may have fired: it must not stop the undoing
+    await release({ intent, grant: undefined }, fresh).catch((failed: unknown) =>
+      call.log.error({ err: failed }, "QEMU's remains are left"),
+    );
+    throw explained;
+  }
+}
+
+async function release({ intent, grant }: Held<VmIntent, VmGrant>, call: Call): Promise<void> {
+  const paths = vmPaths(intent.runDirectory);
+  const machine = knownMachine(intent.nonce);
+  machine?.expectEnd();
+  const known = grant?.process ?? machine?.identity;
+  for (const identity of known ? [known] : await findProcessesByMark(vmMark(intent.nonce))) {
+    await stopProcess(identity, (timeoutMs) => quit(paths, timeoutMs, machine?.execute.bind(machine)), call);
+  }
+  // They end by themselves with the last writer; their directory must not be removed under them.
+  for (const log of await findProcessesByMark(vmLogMark(intent.nonce))) {
+    if (!(await endsWithin(log, LOGS_END_MS))) await killTree(log);
+  }
+  const logs = [paths.console, paths.stderr].flatMap((file) => [file, `${file}.1`]);
+  for (const file of [paths.qmp, paths.agent, ...logs]) await rm(file, { force: true });
+}
+
+async function quit(paths: VmPaths, timeoutMs: number, execute: Qmp["execute"] | undefined): Promise<void> {
+  if (execute) {
+    await execute("quit", {}, { timeoutMs });
+    return;
+  }
+  const qmp = await Qmp.connect(paths.qmp);
+  try {
+    await qmp.execute("quit", {}, { timeoutMs });
+  } finally {
+    await qmp.close();
+  }
+}
+
+function checkMemory({ sandbox, memoryBytes }: VmIntent): void {
+  const available = totalmem();
+  if (memoryBytes <= available) return;
+  throw new TapvisorError(
+    "HOST_LIMIT",
+    `Cannot start the VM of sandbox "${sandbox}" with ${formatBytes(memoryBytes)} of memory: the host has ${formatBytes(available)}, wanted at most that`,
+    { data: { what: "memory", wanted: memoryBytes, available }, hint: "ask for less memory" },
+  );
+}

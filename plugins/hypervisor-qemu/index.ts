@@ -1,0 +1,28 @@
+import { definePlugin, type Hypervisor } from "tapvisor/plugin";
+import { shareHolding } from "./holdings-share.ts";
+import { vmHolding } from "./holdings-vm.ts";
+import { inspectHost } from "./inspect-host.ts";
+import { type HypervisorQemuOptions, type QemuOptions, resolveOptions } from "./options.ts";
+import { connectVm } from "./vm.ts";
+
+export { findPanic } from "./diagnostics.ts";
+export type { HypervisorQemuOptions } from "./options.ts";
+
+/**
+ * Provides the hypervisor `qemu`: virtual machines run by QEMU 7.2 or newer, with KVM where it really works.
+ *
+ * @throws INVALID_INPUT naming the option, when the plugin loads.
+ */
+export const hypervisorQemu = definePlugin<HypervisorQemuOptions>("hypervisor-qemu", (ctx, options) => {
+  const resolved = resolveOptions(options);
+  ctx.provide("hypervisor", "qemu", () => createQemu(resolved));
+});
+
+function createQemu(options: QemuOptions): Hypervisor {
+  return {
+    capabilities: { pause: true, shareHotplug: true },
+    inspectHost: (call) => inspectHost(options, call),
+    connect: (grant) => connectVm(grant),
+    holdings: { vm: vmHolding(options), share: shareHolding(options) },
+  };
+}

@@ -1,0 +1,76 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { TapvisorError, throwIfAborted, type VmIntent, withDeadline } from "tapvisor/plugin";
+import { startLogs } from "./bounded-log.ts";
+import { readDiagnostics } from "./diagnostics.ts";
+import { Machine } from "./machine.ts";
+import { registerMachine } from "./machines.ts";
+import { vmLogMark } from "./marks.ts";
+import { vmPaths } from "./paths.ts";
+import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
+import type { QemuVersion } from "./version.ts";
+
+/** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
+const GREETING_MS = 30_000;
+/** Between two tries to connect, ms: the socket appears with the first one that succeeds, and nothing announces it. */
+const CONNECT_EVERY_MS = 3;
+/** How long the logs get to end after QEMU, ms. */
+const LOGS_END_MS = 1_000;
+
+export interface Started {
+  readonly machine: Machine;
+  readonly version: QemuVersion;
+}
+
+/**
+ * Starts QEMU and resolves when it takes commands and the guest runs.
+ *
+ * @throws VM_FAILED with the last lines of QEMU's messages and the console when it ends early, TIMEOUT after 30 s, ABORTED. What has
+ * been started by then is for `release` to find.
+ */
+export async function startMachine(intent: VmIntent, argv: readonly string[], signal: AbortSignal): Promise<Started> {
+  const paths = vmPaths(intent.runDirectory);
+  throwIfAborted(signal, "the start of QEMU");
+  const logs = await startLogs([paths.console, paths.stderr], vmLogMark(intent.nonce));
+  let spawned: Spawned;
+  try {
+    spawned = await spawnProcess(intent.detached ? argv : dyingWithThisProcess(argv), ["ignore", ...logs.inputs]);
+  } finally {
+    for (const input of logs.inputs) input.destroy();
+  }
+  const early = spawned.exited.then(async (exit) => {
+    await Promise.race([logs.process.exited, delay(LOGS_END_MS, undefined, { ref: false })]);
+    throw await endedEarly(intent, exit);
+  });
+  early.catch(() => {});
+  if (!spawned.identity) return early;
+  const machine = new Machine(intent.nonce, spawned.identity, paths, { spawned, detached: intent.detached });
+  registerMachine(machine);
+  const what = `QEMU's control socket of sandbox "${intent.sandbox}"`;
+  const version = await withDeadline({ what, timeoutMs: GREETING_MS, signal }, (inner) => Promise.race([early, greet(machine, inner)]));
+  const { status } = (await Promise.race([early, machine.execute("query-status", {}, { signal })])) as { readonly status: string };
+  if (status === "running") return { machine, version };
+  const { console, stderr } = await readDiagnostics(paths);
+  throw new TapvisorError("VM_FAILED", `Cannot start the VM of sandbox "${intent.sandbox}": it is ${status}, wanted running`, {
+    data: { id: intent.sandbox, console, stderr },
+  });
+}
+
+async function greet(machine: Machine, signal: AbortSignal): Promise<QemuVersion> {
+  for (;;) {
+    const qmp = await machine.connect().catch(() => undefined);
+    // A connection that ends here is QEMU's end, which the caller waits for and can explain.
+    if (qmp) return qmp.handshake({ signal }).catch((error) => (signal.aborted ? Promise.reject(error) : new Promise(() => {})));
+    if (signal.aborted) return new Promise(() => {});
+    await delay(CONNECT_EVERY_MS);
+  }
+}
+
+async function endedEarly(intent: VmIntent, { exitCode, signal }: ProcessExit): Promise<TapvisorError> {
+  const { console, stderr } = await readDiagnostics(vmPaths(intent.runDirectory));
+  const how = signal ? `was ended by ${signal}` : `ended with exit code ${exitCode}`;
+  const said = [stderr && `; it said:\n${stderr}`, console && `; the console's last lines:\n${console}`].join("");
+  return new TapvisorError("VM_FAILED", `Cannot start the VM of sandbox "${intent.sandbox}": QEMU ${how}, wanted it to run${said}`, {
+    data: { id: intent.sandbox, exitCode, signal, stderr, console },
+    hint: "QEMU's own message names the cause; `tapvisor doctor` checks the host",
+  });
+}

@@ -1,0 +1,41 @@
+import type { Call, Vm, VmGrant } from "tapvisor/plugin";
+import { isAlive } from "tapvisor/plugin";
+import { readDiagnostics } from "./diagnostics.ts";
+import { leaseMachine } from "./machines.ts";
+
+/** QEMU's run states in which the guest's processors will not run again. */
+const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
+
+/**
+ * The live view of a VM, in the process that started it or a later one.
+ *
+ * Commands have 10 s each. While another process is connected to the VM, they end with TIMEOUT: QEMU serves one at a time. `exited` and
+ * `diagnostics` work all the same.
+ *
+ * @throws VM_FAILED when the VM no longer runs.
+ */
+export async function connectVm(grant: VmGrant): Promise<Vm> {
+  const lease = await leaseMachine(grant);
+  const { machine } = lease;
+  return {
+    async pause({ signal }: Call) {
+      await machine.execute("stop", {}, { signal });
+    },
+    async resume({ signal }: Call) {
+      await machine.execute("cont", {}, { signal });
+    },
+    async status({ signal }: Call) {
+      if (!(await isAlive(machine.identity))) return "ended";
+      try {
+        const { status } = (await machine.execute("query-status", {}, { signal })) as { readonly status: string };
+        return status === "running" ? "running" : ENDED.has(status) ? "ended" : "paused";
+      } catch (error) {
+        if (await machine.endedAfter(error)) return "ended";
+        throw error;
+      }
+    },
+    exited: machine.exited,
+    diagnostics: () => readDiagnostics(machine.paths),
+    disconnect: () => lease.letGo(),
+  };
+}

@@ -1,0 +1,122 @@
+import type { VmIntent } from "tapvisor/plugin";
+import * as assert from "uvu/assert";
+import { commandLine } from "../../../plugins/hypervisor-qemu/command-line.ts";
+import { SOCKET_PATH_BYTES } from "../../../plugins/hypervisor-qemu/paths.ts";
+import { suite } from "../../support/suite.ts";
+import { refusal } from "./support/refusal.ts";
+
+const s = suite("hypervisor-qemu command line");
+
+const INTENT: VmIntent = {
+  sandbox: "web-1",
+  nonce: "0123456789abcdef",
+  runDirectory: "/run/t/web-1",
+  vcpus: 1,
+  memoryBytes: 536_870_912 as VmIntent["memoryBytes"],
+  boot: {
+    kernel: "/boot/vmlinuz",
+    initrd: "/boot/initrd",
+    image: "/boot/root.erofs",
+    kernelParameters: ["init=/sbin/agent", "panic=5"],
+    agentPort: "agent.channel.0",
+  },
+  detached: false,
+};
+
+const KERNEL_WORDS =
+  "console=ttyS0 quiet loglevel=1 panic=1 reboot=t tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on 8250.nr_uarts=1 " +
+  "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd memhp_default_state=online";
+
+/** What follows the image's disk, the same for every VM but for the run directory. */
+const rest = (directory: string) => [
+  ...["-device", "virtio-serial-pci,id=serial"],
+  ...["-chardev", `socket,id=agent,path=${directory}/agent.sock,server=on,wait=off`],
+  ...["-device", "virtserialport,id=agent-port,bus=serial.0,chardev=agent,name=agent.channel.0"],
+  ...["-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy"],
+  ...["-device", "pcie-root-port,id=port0,chassis=1,slot=1", "-device", "pcie-root-port,id=port1,chassis=2,slot=2"],
+  ...["-device", "pcie-root-port,id=port2,chassis=3,slot=3", "-device", "pcie-root-port,id=port3,chassis=4,slot=4"],
+  ...["-device", "pcie-root-port,id=port4,chassis=5,slot=5", "-device", "pcie-root-port,id=port5,chassis=6,slot=6"],
+  ...["-device", "pcie-root-port,id=port6,chassis=7,slot=7", "-device", "pcie-root-port,id=port7,chassis=8,slot=8"],
+];
+
+const SANDBOX = ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
+
+s.test("golden: emulated, with initrd and image", () => {
+  assert.equal(commandLine(INTENT, "tcg"), [
+    ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
+    ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off", "-accel", "tcg,thread=multi", "-cpu", "max"],
+    ...["-m", "512M", "-smp", "cpus=1", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", ...SANDBOX],
+    ...["-chardev", "socket,id=qmp,path=/run/t/web-1/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"],
+    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+    ...["-kernel", "/boot/vmlinuz", "-initrd", "/boot/initrd"],
+    ...["-append", `${KERNEL_WORDS} nokaslr mitigations=off nopti init=/sbin/agent panic=5`],
+    "-blockdev",
+    '{"driver":"raw","node-name":"image","read-only":true,"file":{"driver":"file","filename":"/boot/root.erofs","read-only":true}}',
+    ...["-device", "virtio-blk-pci,id=image-disk,drive=image"],
+    ...rest("/run/t/web-1"),
+  ]);
+});
+
+s.test("golden: KVM keeps the kernel's defences; commas in socket paths are doubled, elsewhere they stand", () => {
+  const boot = { kernel: "/b,oot/vmlinuz", kernelParameters: [], agentPort: "agent.channel.0" };
+  assert.equal(commandLine({ ...INTENT, runDirectory: "/run/a,b,,c", vcpus: 3, boot }, "kvm"), [
+    ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
+    ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host"],
+    ...["-m", "512M", "-smp", "cpus=3", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", ...SANDBOX],
+    ...["-chardev", "socket,id=qmp,path=/run/a,,b,,,,c/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"],
+    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+    ...["-kernel", "/b,oot/vmlinuz", "-append", KERNEL_WORDS],
+    ...rest("/run/a,,b,,,,c"),
+  ]);
+});
+
+s.test("an image's path is data, whatever characters it has", () => {
+  const image = '/im,age",driver=x\\';
+  const argv = commandLine({ ...INTENT, boot: { ...INTENT.boot, image } }, "tcg");
+  const node = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "") as { file: { filename: string } };
+  assert.is(node.file.filename, image);
+});
+
+s.test("memory that is no whole MiB is rounded up, for machine and backend alike", () => {
+  const argv = commandLine({ ...INTENT, memoryBytes: (4 * 2 ** 30 + 1) as VmIntent["memoryBytes"] }, "tcg");
+  assert.is(argv[argv.indexOf("-m") + 1], "4097M");
+  assert.ok(argv.includes("memory-backend-memfd,id=ram,size=4097M,share=on"));
+});
+
+const REFUSED: readonly [string, Partial<VmIntent>][] = [
+  ["sandbox", { sandbox: "../x" }],
+  ["sandbox", { sandbox: "a,b" }],
+  ["nonce", { nonce: "short" }],
+  ["nonce", { nonce: "0123456789abcde,f" }],
+  ["vcpus", { vcpus: 0 }],
+  ["vcpus", { vcpus: 1.5 }],
+  ["memoryBytes", { memoryBytes: 0 as VmIntent["memoryBytes"] }],
+  ["runDirectory", { runDirectory: "run" }],
+  ["runDirectory", { runDirectory: "/run\0" }],
+  ["boot.kernel", { boot: { ...INTENT.boot, kernel: "-version" } }],
+  ["boot.initrd", { boot: { ...INTENT.boot, initrd: "initrd" } }],
+  ["boot.image", { boot: { ...INTENT.boot, image: "root.erofs" } }],
+  ["boot.agentPort", { boot: { ...INTENT.boot, agentPort: "a,chardev=qmp" } }],
+  ["boot.kernelParameters", { boot: { ...INTENT.boot, kernelParameters: ["a b"] } }],
+  ["boot.kernelParameters", { boot: { ...INTENT.boot, kernelParameters: ["a\n"] } }],
+  ["boot.kernelParameters", { boot: { ...INTENT.boot, kernelParameters: [""] } }],
+];
+for (const [field, change] of REFUSED) {
+  s.test(`${field} ${JSON.stringify(Object.values(change)[0])} is refused by name`, async () => {
+    const error = await refusal((async () => commandLine({ ...INTENT, ...change }, "tcg"))());
+    assert.is(error.code === "INVALID_INPUT" && error.data.path, field);
+  });
+}
+
+s.test("a socket path of 107 bytes is taken, one more is refused with the path and the limit", async () => {
+  const longest = `/${"é".repeat(1)}${"x".repeat(SOCKET_PATH_BYTES - 3 - "/agent.sock".length)}`;
+  commandLine({ ...INTENT, runDirectory: longest }, "tcg");
+  const error = await refusal((async () => commandLine({ ...INTENT, runDirectory: `${longest}x` }, "tcg"))());
+  assert.is(error.code, "INVALID_INPUT");
+  assert.match(error.message, `${longest}x/agent.sock`);
+  assert.match(error.message, /108 bytes, wanted at most 107/);
+});
+
+s.run();
