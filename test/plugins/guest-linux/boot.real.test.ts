@@ -44,7 +44,8 @@ const waiting = setInterval(() => {
 }, 10);
 `;
 
-const cacheDirectory = process.env.TAPVISOR_CACHE ?? (process.getuid?.() === 0 ? "/var/cache/tapvisor" : join(homedir(), ".cache/tapvisor"));
+const cacheDirectory =
+  process.env.TAPVISOR_CACHE ?? (process.getuid?.() === 0 ? "/var/cache/tapvisor" : join(homedir(), ".cache/tapvisor"));
 const places: KernelPlaces = { systemRoot: "/", unpacked: join(cacheDirectory, "kernels") };
 
 async function guest(directory: string, agent: string): Promise<GuestFiles> {
@@ -56,7 +57,7 @@ async function guest(directory: string, agent: string): Promise<GuestFiles> {
 function boot(files: GuestFiles): Promise<string> {
   const args = [
     ...["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "512M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-kernel", files.kernel, "-initrd", files.initrd, "-append", "console=ttyS0 quiet loglevel=0 panic=-1 random.trust_cpu=on"],
+    ...["-kernel", files.kernel, "-initrd", files.initrd, "-append", "console=ttyS0 quiet loglevel=1 panic=-1 random.trust_cpu=on"],
     ...["-drive", `if=none,id=root,file=${files.image},format=raw,read-only=on`, "-device", "virtio-blk-pci,drive=root"],
     ...["-device", "virtio-serial-pci", "-chardev", "null,id=none", "-device", "virtserialport,chardev=none,name=agent.channel.0"],
     ...["-serial", "stdio"],
@@ -74,7 +75,8 @@ function seen(console: string): Record<string, unknown> {
 }
 
 const missing = (await findProgram("qemu-system-x86_64")) === undefined ? "no QEMU" : (await findKernel(places)) ? undefined : "no kernel";
-const test: typeof s.test = (name, body, options) => (missing ? s.skip(name, `${missing}: run npm run setup`) : s.test(name, body, options));
+const test: typeof s.test = (name, body, options) =>
+  missing ? s.skip(name, `${missing}: run npm run setup`) : s.test(name, body, options);
 
 test(
   "the built guest boots, is set up as containers need it, reaps orphans, and ends with its agent",
@@ -84,7 +86,15 @@ test(
     const look = seen(console);
     assert.match(String(look.kernel), /-cloud-amd64$/);
     assert.is(look.hostname, "tapvisor");
-    for (const mount of ["/ erofs", "/proc proc", "/sys sysfs", "/dev devtmpfs", "/dev/pts devpts", "/dev/shm tmpfs", "/dev/mqueue mqueue"]) {
+    for (const mount of [
+      "/ erofs",
+      "/proc proc",
+      "/sys sysfs",
+      "/dev devtmpfs",
+      "/dev/pts devpts",
+      "/dev/shm tmpfs",
+      "/dev/mqueue mqueue",
+    ]) {
       assert.ok((look.mounts as string[]).includes(mount), mount);
     }
     for (const mount of ["/run tmpfs", "/tmp tmpfs", "/sys/fs/cgroup cgroup2"]) assert.ok((look.mounts as string[]).includes(mount), mount);

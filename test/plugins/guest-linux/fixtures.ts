@@ -29,11 +29,7 @@ export function elfWith(section: string, content: string): Buffer {
     bytes.writeBigUInt64LE(BigInt(size), 32);
     return bytes;
   };
-  const table = [
-    Buffer.alloc(64),
-    row(1, 64, body.length),
-    row(section.length + 2, 64 + body.length, names.length),
-  ];
+  const table = [Buffer.alloc(64), row(1, 64, body.length), row(section.length + 2, 64 + body.length, names.length)];
   return Buffer.concat([header, body, names, ...table]);
 }
 

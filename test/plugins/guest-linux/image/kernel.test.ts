@@ -23,7 +23,7 @@ s.test("without an installed one the newest unpacked one is taken", async () => 
   await using temp = await tempDirectory();
   const unpacked = join(temp.path, "kernels");
   for (const release of ["6.1.0-9-cloud-amd64", "6.1.0-10-cloud-amd64"]) await writeKernel(join(unpacked, release), release);
-  await writeFiles(unpacked, { ".download-x/root/boot/vmlinuz-7.0.0-1-cloud-amd64": kernelFile() });
+  await writeFiles(unpacked, { ".work-x/root/boot/vmlinuz-7.0.0-1-cloud-amd64": kernelFile() });
   const found = await findKernel({ systemRoot: temp.path, unpacked });
   assert.is(found?.modules, join(unpacked, "6.1.0-10-cloud-amd64/lib/modules/6.1.0-10-cloud-amd64"));
   assert.is(found?.origin, "cached");

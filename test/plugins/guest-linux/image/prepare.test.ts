@@ -55,28 +55,37 @@ s.test(
   { timeoutMs: 120_000 },
 );
 
-s.test("with everything in the cache no program is run at all", async () => {
-  await using temp = await tempDirectory();
-  const from = await sources(temp.path);
-  const bin = join(temp.path, "bin");
-  // Their paths are part of the request: the same ones before and after.
-  for (const name of ["crun", "busybox"]) await mkdir(bin, { recursive: true }).then(async () => copyFile((await findProgram(name)) ?? name, join(bin, name)));
-  using _path = environment({ PATH: `${bin}:${process.env.PATH}` });
-  await prepared(from);
-  for (const name of ["apt-get", "apt-cache", "dpkg-deb", "mkfs.erofs", "ldd"]) {
-    await writeProgram(join(bin, name), `echo ${name} >> ${temp.path}/ran`);
-  }
-  assert.not.ok((await prepared(from)).built);
-  assert.not.ok((await readdir(temp.path)).includes("ran"));
-}, { timeoutMs: 60_000 });
+s.test(
+  "with everything in the cache no program is run at all",
+  async () => {
+    await using temp = await tempDirectory();
+    const from = await sources(temp.path);
+    const bin = join(temp.path, "bin");
+    // Their paths are part of the request: the same ones before and after.
+    for (const name of ["crun", "busybox"])
+      await mkdir(bin, { recursive: true }).then(async () => copyFile((await findProgram(name)) ?? name, join(bin, name)));
+    using _path = environment({ PATH: `${bin}:${process.env.PATH}` });
+    await prepared(from);
+    for (const name of ["apt-get", "apt-cache", "dpkg-deb", "mkfs.erofs", "ldd"]) {
+      await writeProgram(join(bin, name), `echo ${name} >> ${temp.path}/ran`);
+    }
+    assert.not.ok((await prepared(from)).built);
+    assert.not.ok((await readdir(temp.path)).includes("ran"));
+  },
+  { timeoutMs: 60_000 },
+);
 
-s.test("two at once give the same guest and leave nothing else", async () => {
-  await using temp = await tempDirectory();
-  const from = await sources(temp.path);
-  const [one, two] = await Promise.all([prepared(from), prepared(from)]);
-  assert.is(one.directory, two.directory);
-  assert.is((await entries(from)).length, 1);
-}, { timeoutMs: 60_000 });
+s.test(
+  "two at once give the same guest and leave nothing else",
+  async () => {
+    await using temp = await tempDirectory();
+    const from = await sources(temp.path);
+    const [one, two] = await Promise.all([prepared(from), prepared(from)]);
+    assert.is(one.directory, two.directory);
+    assert.is((await entries(from)).length, 1);
+  },
+  { timeoutMs: 60_000 },
+);
 
 s.test("a missing agent bundle is HOST_MISSING with the command that makes it", async () => {
   await using temp = await tempDirectory();
@@ -121,19 +130,23 @@ s.test("modules of another kernel release are refused, naming both", async () =>
   assert.match(error.message, "6.5.0-1-cloud-amd64");
 });
 
-s.test("the doctor's findings go from not built to ok to damaged, and change nothing", async () => {
-  await using temp = await tempDirectory();
-  const from = await sources(temp.path);
-  const image = async () => (await inspectGuestHost(from, call())).find(({ check }) => check === "guest image");
-  assert.is((await image())?.level, "degraded");
-  assert.not.ok((await readdir(temp.path)).includes("guest"));
-  const { directory } = await prepared(from);
-  assert.equal(await image(), { check: "guest image", level: "ok", found: directory });
-  await chmod(join(directory, "initrd.cpio"), 0o644);
-  await writeFile(join(directory, "initrd.cpio"), "x", { flag: "r+" });
-  const damaged = await image();
-  assert.is(damaged?.level, "missing");
-  assert.match(damaged?.fix ?? "", directory);
-}, { timeoutMs: 60_000 });
+s.test(
+  "the doctor's findings go from not built to ok to damaged, and change nothing",
+  async () => {
+    await using temp = await tempDirectory();
+    const from = await sources(temp.path);
+    const image = async () => (await inspectGuestHost(from, call())).find(({ check }) => check === "guest image");
+    assert.is((await image())?.level, "degraded");
+    assert.not.ok((await readdir(temp.path)).includes("guest"));
+    const { directory } = await prepared(from);
+    assert.equal(await image(), { check: "guest image", level: "ok", found: directory });
+    await chmod(join(directory, "initrd.cpio"), 0o644);
+    await writeFile(join(directory, "initrd.cpio"), "x", { flag: "r+" });
+    const damaged = await image();
+    assert.is(damaged?.level, "missing");
+    assert.match(damaged?.fix ?? "", directory);
+  },
+  { timeoutMs: 60_000 },
+);
 
 s.run();

@@ -1,0 +1,55 @@
+import type { GuestContainer } from "./container/guest-container.ts";
+import type { GuestPaths } from "./guest-paths.ts";
+import type { AgentLog } from "./log.ts";
+import { FifoPool } from "./process/fifo-pool.ts";
+import { type RunTool, toolRunner } from "./runtime/run-tool.ts";
+import { StatusError } from "./status.ts";
+import type { HeldStorage } from "./storage/mount.ts";
+import type { Step } from "./storage/plan.ts";
+
+/** What stands in CreateSandbox, while it stands. */
+export interface Sandbox {
+  readonly id: string;
+  readonly held: HeldStorage;
+}
+
+/** The agent's whole state. One sandbox at a time, as there is one a virtual machine. */
+export interface Agent {
+  readonly paths: GuestPaths;
+  readonly log: AgentLog;
+  readonly busybox: RunTool;
+  readonly crun: RunTool;
+  readonly fifos: FifoPool;
+  readonly containers: Map<string, GuestContainer>;
+  sandbox: Sandbox | undefined;
+}
+
+export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
+  const busybox = toolRunner(paths.busybox);
+  return {
+    paths,
+    log,
+    busybox,
+    crun: toolRunner(paths.crun),
+    fifos: new FifoPool(`${paths.own}/fifos`, busybox),
+    containers: new Map(),
+    sandbox: undefined,
+  };
+}
+
+/** @throws NOT_FOUND. */
+export function findContainer(agent: Agent, id: string): GuestContainer {
+  const container = agent.containers.get(id);
+  if (container) return container;
+  throw new StatusError("NOT_FOUND", `There is no container ${JSON.stringify(id)}`);
+}
+
+/** @throws FAILED_PRECONDITION when something is to be mounted where the sandbox or a container has something already: undoing one would undo the other. */
+export function checkUnused({ sandbox, containers }: Agent, steps: readonly Step[]): void {
+  const taken = new Set([sandbox, ...containers.values()].flatMap((owner) => owner?.held.targets ?? []));
+  for (const step of steps) {
+    if (step.kind === "mount" && taken.has(step.target)) {
+      throw new StatusError("FAILED_PRECONDITION", `Cannot mount at ${JSON.stringify(step.target)}: something is mounted there already`);
+    }
+  }
+}

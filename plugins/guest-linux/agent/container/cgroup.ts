@@ -1,0 +1,43 @@
+import { readdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Kills every process of a cgroup and of those below it at once: the kernel does it, so no pid is involved. A cgroup that is not there is empty. */
+export async function killCgroup(directory: string): Promise<void> {
+  await ignoreMissing(writeFile(join(directory, "cgroup.kill"), "1", { flag: "r+" }));
+}
+
+/** Signals every process of a cgroup and of those below it. */
+export async function signalCgroup(directory: string, signal: number): Promise<void> {
+  for (const each of await withChildren(directory)) {
+    const pids = await ignoreMissing(readFile(join(each, "cgroup.procs"), "utf8"));
+    // In the same turn as the read: the kernel hands numbers out in a circle, so one that was a member's an instant ago is nobody else's yet.
+    for (const pid of pids?.split("\n") ?? []) if (Number(pid) > 1) signalIfThere(Number(pid), signal);
+  }
+}
+
+/** Removes a cgroup that has no processes any more, with those below it. */
+export async function removeCgroup(directory: string): Promise<void> {
+  for (const each of (await withChildren(directory)).reverse()) await ignoreMissing(rmdir(each));
+}
+
+/** A directory comes before those in it. */
+async function withChildren(directory: string): Promise<string[]> {
+  const entries = (await ignoreMissing(readdir(directory, { withFileTypes: true }))) ?? [];
+  const below = await Promise.all(entries.filter((entry) => entry.isDirectory()).map((entry) => withChildren(join(directory, entry.name))));
+  return [directory, ...below.flat()];
+}
+
+function signalIfThere(pid: number, signal: number): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+async function ignoreMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  return work.catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENODEV") return undefined;
+    throw error;
+  });
+}

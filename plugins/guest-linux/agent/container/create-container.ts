@@ -1,0 +1,57 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { checkId, messageOf } from "tapvisor/plugin";
+import { type CreateContainerRequest, ociFromWire } from "tapvisor/protocol";
+import { type Agent, checkUnused } from "../agent.ts";
+import { GuestProcess } from "../process/guest-process.ts";
+import { openPipes } from "../process/pipes.ts";
+import { StatusError } from "../status.ts";
+import { mountStorages, reserveStorages } from "../storage/mount.ts";
+import { planStorages } from "../storage/plan.ts";
+import { cgroupOf, runtimeConfig } from "./bundle.ts";
+import { type ContainerFiles, GuestContainer } from "./guest-container.ts";
+import { releaseContainer } from "./release-container.ts";
+
+/**
+ * Mounts a container's storages, writes its bundle and opens its streams: all of it, or nothing.
+ * @throws FAILED_PRECONDITION without a sandbox, ALREADY_EXISTS, INVALID_ARGUMENT, UNIMPLEMENTED.
+ */
+export async function createContainer(agent: Agent, request: CreateContainerRequest, signal: AbortSignal): Promise<void> {
+  if (!agent.sandbox) throw new StatusError("FAILED_PRECONDITION", "Sandbox not started, impossible to run a new container");
+  const id = checkId("container_id", request.container_id);
+  if (agent.containers.has(id)) throw new StatusError("ALREADY_EXISTS", `There is a container ${JSON.stringify(id)} already`);
+  if (request.sandbox_pidns)
+    throw new StatusError("UNIMPLEMENTED", "Cannot share the sandbox's pid namespace: this agent gives each container its own");
+  if (!request.OCI) throw new StatusError("INVALID_ARGUMENT", "Cannot create the container: the request has no OCI configuration");
+  const config = runtimeConfig(id, ociFromWire(request.OCI), agent.paths);
+  const files = filesOf(agent, id, config.root.path);
+  const steps = planStorages(request.storages, agent.paths, files.directory);
+  checkUnused(agent, steps);
+  const container = new GuestContainer(id, files, reserveStorages(steps));
+  agent.containers.set(id, container); // from here on the id is taken, and a removal waits for its turn
+  await container.turns.run(async () => {
+    try {
+      await mkdir(files.directory, { recursive: true, mode: 0o700 });
+      // All of them run to their end, also when one fails: what is still being made could not be undone.
+      const done = await Promise.allSettled([
+        openPipes(agent.fifos).then((pipes) => container.created(config.process, new GuestProcess(pipes))),
+        writeFile(join(files.directory, "config.json"), JSON.stringify(config)),
+        mountStorages(steps, container.held, agent, signal),
+      ]);
+      for (const each of done) if (each.status === "rejected") throw each.reason;
+      signal.throwIfAborted();
+    } catch (error) {
+      await releaseContainer(agent, container).catch((left: unknown) => agent.log.error(messageOf(left), { container: id }));
+      throw error;
+    }
+  });
+}
+
+function filesOf({ paths }: Agent, id: string, rootfs: string): ContainerFiles {
+  return {
+    directory: join(paths.own, "containers", id),
+    rootfs,
+    cgroup: join(paths.cgroups, cgroupOf(id)),
+    runtime: { program: paths.crun, root: join(paths.own, "crun") },
+  };
+}

@@ -1,0 +1,86 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { checkId, type OciProcess } from "tapvisor/plugin";
+import { ociFromWire, type WireProcess } from "tapvisor/protocol";
+import type { Agent } from "../agent.ts";
+import { GuestProcess } from "../process/guest-process.ts";
+import { openPipes, type ProcessPipes } from "../process/pipes.ts";
+import { execInContainer, runContainer } from "../runtime/crun.ts";
+import { commandSearch } from "../runtime/find-command.ts";
+import { StatusError } from "../status.ts";
+import { killCgroup } from "./cgroup.ts";
+import type { GuestContainer } from "./guest-container.ts";
+
+/** Runs the container: resolves when its own process runs. @throws as GuestProcess.start. */
+export function startContainer(container: GuestContainer, signal: AbortSignal): Promise<void> {
+  return container.turns.run(async () => {
+    const { id, files, command, init } = container;
+    if (!init) throw new StatusError("NOT_FOUND", `There is no container ${JSON.stringify(id)}`);
+    const logFile = join(files.directory, "log");
+    const launch = {
+      runtimeProgram: files.runtime.program,
+      logFile,
+      search: commandSearch(files.rootfs, command),
+      run: (pipes: ProcessPipes) => runContainer(files.runtime, id, files.directory, logFile, pipes),
+    };
+    try {
+      await init.start(launch, signal);
+    } catch (error) {
+      await killCgroup(files.cgroup); // a runtime that was stopped half-way may leave a process behind
+      throw error;
+    }
+  }, signal);
+}
+
+/** Starts one more process in a running container. @throws ALREADY_EXISTS, FAILED_PRECONDITION, INVALID_ARGUMENT, and as GuestProcess.start. */
+export async function startExec(
+  agent: Agent,
+  container: GuestContainer,
+  execId: string,
+  wire: WireProcess | null,
+  signal: AbortSignal,
+): Promise<void> {
+  const id = checkId("exec_id", execId);
+  const command = processFromWire(wire);
+  if (container.init?.state !== "running") {
+    throw new StatusError(
+      "FAILED_PRECONDITION",
+      `Cannot execute in the container: it is ${container.init?.state ?? "not created"}, wanted running`,
+    );
+  }
+  const { files } = container;
+  const process = new GuestProcess(await openPipes(agent.fifos));
+  const [processFile, logFile] = [join(files.directory, `${id}.json`), join(files.directory, `${id}.log`)];
+  try {
+    container.addProcess(id, process);
+  } catch (error) {
+    process.discard();
+    throw error;
+  }
+  try {
+    await writeFile(processFile, JSON.stringify(command));
+    await process.start(
+      {
+        runtimeProgram: files.runtime.program,
+        logFile,
+        search: commandSearch(files.rootfs, command),
+        run: (pipes) => execInContainer(files.runtime, container.id, processFile, logFile, pipes),
+      },
+      signal,
+    );
+  } catch (error) {
+    container.dropProcess(id);
+    throw error;
+  }
+}
+
+function processFromWire(wire: WireProcess | null): OciProcess {
+  const nothing = { Resources: null, CgroupsPath: "", Namespaces: [], MaskedPaths: [], ReadonlyPaths: [] };
+  const root = { Path: "/", Readonly: false };
+  const { process } = ociFromWire({ Version: "", Process: wire, Root: root, Hostname: "", Mounts: [], Annotations: {}, Linux: nothing });
+  if (process.terminal) throw new StatusError("UNIMPLEMENTED", "Cannot give the process a terminal: this agent serves none");
+  if (!process.args[0]) throw new StatusError("INVALID_ARGUMENT", "Cannot use process.args: it has no command");
+  if (JSON.stringify(process).includes("\\u0000"))
+    throw new StatusError("INVALID_ARGUMENT", "Cannot use the process: it holds a NUL character");
+  return process;
+}

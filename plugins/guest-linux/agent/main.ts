@@ -1,0 +1,26 @@
+import { readFile } from "node:fs/promises";
+import { messageOf } from "tapvisor/plugin";
+import { acceptSessions } from "tapvisor/protocol";
+import { createAgent } from "./agent.ts";
+import { findPort, portName } from "./find-port.ts";
+import { GUEST_PATHS } from "./guest-paths.ts";
+import { createLog } from "./log.ts";
+import { openPort } from "./port.ts";
+import { createAgentServer } from "./server.ts";
+
+const log = createLog((line) => process.stdout.write(line));
+
+process.on("unhandledRejection", (reason) => log.error(messageOf(reason), { stack: reason instanceof Error ? reason.stack : undefined }));
+
+async function main(): Promise<void> {
+  const server = createAgentServer(createAgent(GUEST_PATHS, log));
+  const port = await openPort(await findPort(portName(await readFile("/proc/cmdline", "utf8"))));
+  await acceptSessions(port, (session) => {
+    session.onStream = (stream) => server.serve(stream);
+  });
+}
+
+main().catch((error: unknown) => {
+  log.error(messageOf(error), { stack: error instanceof Error ? error.stack : undefined });
+  process.exitCode = 1;
+});

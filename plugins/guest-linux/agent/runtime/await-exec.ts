@@ -1,0 +1,22 @@
+import { statSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** The runtime's child has told all it will; only the kernel can be slower than this, and then the process counts as started. */
+const LIMIT_MS = 2000;
+
+/**
+ * Resolves with true when the process `pid` no longer runs the runtime's own program but the user's, with false when it ended before that was seen.
+ * It only looks: should the number be another's by then, an end is reported as a start and an end.
+ */
+export async function awaitExec(pid: number, runtimeProgram: string, ended: () => boolean): Promise<boolean> {
+  const runtime = statSync(runtimeProgram);
+  const deadline = performance.now() + LIMIT_MS;
+  while (!ended()) {
+    const running = statSync(`/proc/${pid}/exe`, { throwIfNoEntry: false });
+    if (running && (running.ino !== runtime.ino || running.dev !== runtime.dev)) return true;
+    if (performance.now() > deadline) return true;
+    // Linux tells nobody without privileges and a netlink socket about an execve, and Node has none; the first look nearly always succeeds.
+    await delay(2);
+  }
+  return false;
+}

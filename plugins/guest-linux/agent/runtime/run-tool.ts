@@ -1,0 +1,32 @@
+import { spawn } from "node:child_process";
+import { ToolError } from "./tool-error.ts";
+
+/** Runs a tool of the guest to its end and answers its output. Arguments are never put together into a command line. */
+export type RunTool = (args: readonly string[], signal?: AbortSignal) => Promise<string>;
+
+/** More than any of these tools has to say. */
+const MAX_OUTPUT_BYTES = 64 * 1024;
+
+/** Runs `program`, which may be a multi-call binary such as busybox. @throws ToolError when it cannot be run or fails. */
+export function toolRunner(program: string): RunTool {
+  return (args, signal) =>
+    new Promise((resolve, reject) => {
+      const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...(signal && { signal, killSignal: "SIGKILL" }) });
+      const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+      child.once("error", (error) => reject(signal?.aborted ? signal.reason : new ToolError(`${program}: ${error.message}`, "", "")));
+      child.once("close", (code, killedBy) => {
+        if (code === 0) resolve(stdout());
+        else reject(new ToolError(stderr().trim() || `${program} ${args[0] ?? ""}: ended with ${code ?? killedBy}`, stdout(), stderr()));
+      });
+    });
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream.on("data", (chunk: Buffer) => {
+    if (bytes < MAX_OUTPUT_BYTES) chunks.push(chunk);
+    bytes += chunk.length;
+  });
+  return () => Buffer.concat(chunks).toString("utf8");
+}
