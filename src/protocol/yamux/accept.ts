@@ -43,6 +43,17 @@ export async function acceptSessions(
 /** A frame that every yamux client ignores: the echo of a ping it never sends (ours stay below it, others count up from 0). */
 const KNOCK = encodeHeader(TYPE.ping, FLAG.ack, 0, 0xffff_ffff);
 
+/** Far more than it takes Linux to hear of a host that is there. */
+const ABSENCE_MS = 1000;
+
+async function settledWithin(work: Promise<void>, timeoutMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), timeoutMs);
+  });
+  return await Promise.race([work.then(() => true), late]).finally(() => clearTimeout(timer));
+}
+
 class Acceptor {
   readonly #port: BytePort;
   readonly #onSession: (session: YamuxSession) => void;
@@ -71,13 +82,22 @@ class Acceptor {
     this.#scanner.push(chunk);
   }
 
-  /** Ends the session and waits for the next host: a write to the port waits for exactly that, so nothing has to poll. */
+  /**
+   * Waits until a host is there: a write to the port waits for exactly that, so nothing has to poll.
+   *
+   * A host that seems to be back at once may never have left. Linux learns that a host went, and that one came, later than it gets the new
+   * one's bytes, so a read of 0 bytes can come behind an announcement. Such a session goes on; a new host of ours announces itself anyway.
+   */
   async hostLeft(): Promise<void> {
-    this.drop();
-    this.#scanner.reset();
-    this.#fresh = true;
-    this.#held = Buffer.alloc(0);
-    await this.#write([KNOCK]);
+    const back = this.#write([KNOCK]);
+    const mayGoOn = this.#announced && this.#session && !this.#session.ended && !this.#session.goneAway;
+    if (!mayGoOn || !(await settledWithin(back, ABSENCE_MS))) {
+      this.drop();
+      this.#scanner.reset();
+      this.#fresh = true;
+      this.#held = Buffer.alloc(0);
+    }
+    await back;
   }
 
   drop(): void {

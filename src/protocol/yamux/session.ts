@@ -39,7 +39,7 @@ export class YamuxSession {
   #finished: Promise<void> | undefined;
   #nextId: number;
   #refusing = false;
-  #refused = false;
+  #goneAway = false;
   #carriedData = false;
   /** Of the data frame being read; no stream means that its payload is dropped. */
   #dataStream: YamuxStream | undefined;
@@ -66,6 +66,11 @@ export class YamuxSession {
     return this.#carriedData;
   }
 
+  /** Whether the other side has said go-away: it takes no more streams. */
+  get goneAway(): boolean {
+    return this.#goneAway;
+  }
+
   /** Takes bytes that came from the other side. The buffer must not be written to again. */
   receive(chunk: Buffer): void {
     this.#decoder.push(chunk);
@@ -82,7 +87,7 @@ export class YamuxSession {
    */
   openStream(): Duplex {
     if (this.ended) throw lost();
-    if (this.#refused) throw refusedByPeer();
+    if (this.#goneAway) throw refusedByPeer();
     if (this.#streams.size >= this.#maxStreams || this.#nextId > LAST_ID) throw tooManyStreams(this.#streams.size, this.#maxStreams);
     const stream = this.#addStream(this.#nextId, FLAG.syn);
     this.#nextId += 2;
@@ -149,7 +154,7 @@ export class YamuxSession {
   }
 
   #onGoAway(code: number): boolean {
-    this.#refused = true;
+    this.#goneAway = true;
     if (code === GO_AWAY.normal) return true;
     return this.#violated(protocolError(code === GO_AWAY.protocol ? "go-away: protocol error" : `go-away: error ${code}`));
   }

@@ -1,0 +1,78 @@
+import type { Socket } from "node:net";
+import { type AgentEndpoint, type Call, TapvisorError, type TransportConnection, throwIfAborted } from "tapvisor/plugin";
+import { AnswerScanner, announcement, newNonce, yamuxOver } from "tapvisor/protocol";
+import { openSocket } from "./open-socket.ts";
+
+/**
+ * Connects to the socket, begins a new session with whatever the guest still holds of an old one, and resolves when the guest has answered.
+ *
+ * The session is announced once: QEMU leaves the bytes in the socket until the guest opens its port, so a guest that still boots finds them then.
+ *
+ * @throws UNSUPPORTED for another kind of endpoint, INVALID_INPUT for a path too long for a socket, AGENT_LOST when there is no socket or it closes,
+ * ABORTED when `call.signal` fires.
+ */
+export async function connectSerial(endpoint: AgentEndpoint, call: Call): Promise<TransportConnection> {
+  if (endpoint.kind !== "serial") {
+    const data = { what: `an endpoint of kind ${endpoint.kind}`, by: "transport-serial" };
+    throw new TapvisorError("UNSUPPORTED", `Cannot connect to an endpoint of kind "${endpoint.kind}": wanted "serial"`, { data });
+  }
+  throwIfAborted(call.signal, "connecting to the guest's agent");
+  const socket = await openSocket(endpoint.path, call.signal);
+  const begun = performance.now();
+  const { behind, discarded } = await resynchronise(socket, call.signal).catch((error) => {
+    socket.destroy();
+    throw error;
+  });
+  call.log.debug({ path: endpoint.path, discarded, ms: Math.round(performance.now() - begun) }, "the guest answered on its serial port");
+  const session = yamuxOver(socket, { role: "client" });
+  if (behind.length > 0) session.receive(behind);
+  return {
+    openStream: async () => session.openStream(),
+    closed: session.closed,
+    close: () => session.close(),
+  };
+}
+
+/** Announces a session and discards what comes before the answer. Leaves the socket paused. */
+function resynchronise(socket: Socket, signal: AbortSignal): Promise<{ behind: Buffer; discarded: number }> {
+  const nonce = newNonce();
+  const scanner = new AnswerScanner(nonce);
+  return new Promise((resolve, reject) => {
+    const onAbort = () => settle(() => reject(abortedOf(signal)));
+    const onClose = () => settle(() => reject(lost(failure)));
+    let failure: Error | undefined;
+    const onError = (error: Error) => {
+      failure = error; // "close" follows
+    };
+    const onData = (chunk: Buffer) => {
+      const behind = scanner.push(chunk);
+      if (!behind) return;
+      socket.pause();
+      settle(() => resolve({ behind, discarded: scanner.discarded }));
+    };
+    const settle = (act: () => void) => {
+      signal.removeEventListener("abort", onAbort);
+      socket.off("data", onData).off("error", onError).off("close", onClose).off("end", onClose);
+      act();
+    };
+    signal.addEventListener("abort", onAbort);
+    socket.on("data", onData).on("error", onError).on("close", onClose).on("end", onClose);
+    socket.write(announcement(nonce));
+  });
+}
+
+function abortedOf(signal: AbortSignal): TapvisorError {
+  const what = "connecting to the guest's agent";
+  return new TapvisorError("ABORTED", "Cannot connect to the guest's agent: it did not answer before the caller gave up", {
+    data: { what },
+    cause: signal.reason,
+    hint: "the guest still boots, its agent does not run, or another process holds the port",
+  });
+}
+
+function lost(cause: Error | undefined): TapvisorError {
+  return new TapvisorError("AGENT_LOST", "Cannot connect to the guest's agent: the serial port was closed before it answered", {
+    data: {},
+    cause,
+  });
+}
