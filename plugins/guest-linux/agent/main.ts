@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { messageOf } from "tapvisor/plugin";
 import { acceptSessions } from "tapvisor/protocol";
 import { createAgent } from "./agent.ts";
@@ -14,7 +14,7 @@ process.on("unhandledRejection", (reason) => log.error(messageOf(reason), { stac
 
 async function main(): Promise<void> {
   const server = createAgentServer(createAgent(GUEST_PATHS, log));
-  const port = await openPort(await findPort(portName(await readFile("/proc/cmdline", "utf8"))));
+  const port = openPort(findPort(portName(readFileSync("/proc/cmdline", "utf8"))));
   await acceptSessions(port, (session) => {
     session.onStream = (stream) => server.serve(stream);
   });
