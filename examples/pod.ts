@@ -5,7 +5,9 @@ const rootfs = `${import.meta.dirname}/rootfs`;
 await using engine = await createEngine();
 await using sandbox = await engine.runSandbox({ id: "pod" });
 const containers = await Promise.all(
-  ["red", "green", "blue"].map((id) => sandbox.run({ id, rootfs, command: ["sh", "-c", `echo ${id} > /colour; cat /colour; ls / | wc -l`] })),
+  ["red", "green", "blue"].map((id) =>
+    sandbox.run({ id, rootfs, command: ["sh", "-c", `echo ${id} > /colour; cat /colour; ls / | wc -l`] }),
+  ),
 );
 for (const container of containers) {
   const output = await container.stdout.text();
