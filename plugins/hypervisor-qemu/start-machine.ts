@@ -37,7 +37,9 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
   } finally {
     for (const input of logs.inputs) input.destroy();
   }
+  const ended = new AbortController(); // nobody will greet any more
   const early = spawned.exited.then(async (exit) => {
+    ended.abort();
     await Promise.race([logs.process.exited, delay(LOGS_END_MS, undefined, { ref: false })]);
     throw await endedEarly(intent, exit);
   });
@@ -46,7 +48,9 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
   const machine = new Machine(intent.nonce, spawned.identity, paths, { spawned, detached: intent.detached });
   registerMachine(machine);
   const what = `QEMU's control socket of sandbox "${intent.sandbox}"`;
-  const version = await withDeadline({ what, timeoutMs: GREETING_MS, signal }, (inner) => Promise.race([early, greet(machine, inner)]));
+  const version = await withDeadline({ what, timeoutMs: GREETING_MS, signal }, (inner) =>
+    Promise.race([early, greet(machine, AbortSignal.any([inner, ended.signal]))]),
+  );
   const { status } = (await Promise.race([early, machine.execute("query-status", {}, { signal })])) as { readonly status: string };
   if (status === "running") return { machine, version };
   const { console, stderr } = await readDiagnostics(paths);
@@ -59,7 +63,7 @@ async function greet(machine: Machine, signal: AbortSignal): Promise<QemuVersion
   for (;;) {
     const qmp = await machine.connect().catch(() => undefined);
     // A connection that ends here is QEMU's end, which the caller waits for and can explain.
-    if (qmp) return qmp.handshake({ signal }).catch((error) => (signal.aborted ? Promise.reject(error) : new Promise(() => {})));
+    if (qmp) return qmp.handshake({ signal }).catch(() => new Promise(() => {}));
     if (signal.aborted) return new Promise(() => {});
     await delay(CONNECT_EVERY_MS);
   }

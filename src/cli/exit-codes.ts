@@ -5,8 +5,6 @@ export const EXIT = {
   failed: 1,
   /** The command line itself is wrong. */
   usage: 2,
-  /** A deadline passed. */
-  deadline: 124,
   /** `run` itself failed before the script could begin. */
   ownFailure: 125,
   /** What should run exists and cannot be run. */

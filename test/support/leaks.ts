@@ -25,7 +25,7 @@ export interface Scope {
   readonly mark?: string;
   /** Processes of this session. */
   readonly session?: number;
-  /** The machine is nobody else's: every mount, every socket, every temporary file, every program that our backends start. */
+  /** The machine is nobody else's: every mount, every temporary file and socket, every program that our backends start. */
   readonly wholeMachine?: boolean;
 }
 
@@ -60,10 +60,12 @@ function mounts({ directories, wholeMachine }: Scope): Trace[] {
 }
 
 function sockets({ directories, wholeMachine }: Scope): Trace[] {
+  // Every service of a machine opens sockets: even where the machine is ours, only those in the places of tests and engines count.
+  const places = wholeMachine ? [...directories, tmpdir(), "/var/lib/tapvisor"] : directories;
   const lines = readFileSync("/proc/net/unix", "utf8").trim().split("\n").slice(1);
   return lines.flatMap((line) => {
     const [, inode, path] = /^(?:\S+\s+){6}(\d+)\s+(\/.*)$/.exec(line) ?? [];
-    if (!path || !(wholeMachine || isBelow(path, directories))) return [];
+    if (!path || !isBelow(path, places)) return [];
     return [{ kind: "socket", key: `socket ${inode} ${path}`, text: `unix socket ${path}`, path }];
   });
 }
