@@ -15,5 +15,6 @@ export { createEngine, type EngineOptions } from "./engine/create-engine.ts";
 export { definePlugin, definePreset, type Plugin, type PluginContext, type Preset } from "./engine/define-plugin.ts";
 export type { Engine } from "./engine/engine.ts";
 export type { SandboxSummary } from "./engine/list.ts";
+export type { StepEvent, StepProbe } from "./engine/probe.ts";
 export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";
 export type { StopOptions } from "./sandbox/stop.ts";

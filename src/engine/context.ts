@@ -22,6 +22,8 @@ export interface EngineContext {
   readonly root: string;
   readonly log: Logger;
   readonly probe: StepProbe | undefined;
+  /** The deadline of each release, ms. */
+  readonly releaseTimeoutMs: number;
 }
 
 /** What one sandbox is made of; its verbs and those of its containers get it. */
@@ -38,4 +40,5 @@ export interface SandboxContext {
   readonly mutex: Mutex;
   readonly log: Logger;
   readonly probe: StepProbe | undefined;
+  readonly releaseTimeoutMs: number;
 }

@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { throwIfAborted } from "../base/deadline.ts";
 import { TapvisorError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
+import { DEADLINES } from "../config/defaults.ts";
 import { type EngineConfig, loadConfig } from "../config/engine-config.ts";
 import { loadPlugins, loadPreset } from "../config/load-plugins.ts";
 import { SLOT_NAMES, type SlotName, type Slots } from "../contracts/slots.ts";
@@ -28,6 +29,8 @@ export interface EngineOptions {
   readonly signal?: AbortSignal;
   /** Told of each step of each operation; for fault injection and tracing. */
   readonly probe?: StepProbe;
+  /** The deadline of each release, ms; 10 000 by default. One that passes it counts as failed, and is tried again by `delete` and `gc`. */
+  readonly releaseTimeoutMs?: number;
 }
 
 /**
@@ -66,6 +69,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     root,
     log,
     probe: options.probe,
+    releaseTimeoutMs: options.releaseTimeoutMs ?? DEADLINES.release,
   };
   return new Engine(context);
 }
@@ -92,7 +96,7 @@ function chooseProviders(slots: SlotRegistry, named: Partial<Record<SlotName, st
   return Object.fromEntries(SLOT_NAMES.map((slot) => [slot, choose(slot)])) as Record<SlotName, string>;
 }
 
-const OPTION_NAMES = ["config", "preset", "plugins", "root", "logger", "signal", "probe"];
+const OPTION_NAMES = ["config", "preset", "plugins", "root", "logger", "signal", "probe", "releaseTimeoutMs"];
 
 function checkOptions(options: EngineOptions): void {
   const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name));
@@ -103,6 +107,10 @@ function checkOptions(options: EngineOptions): void {
   if (unknown !== undefined) throw refuse(unknown, Reflect.get(options, unknown), `one of ${OPTION_NAMES.join(", ")}`);
   if (options.root !== undefined && (typeof options.root !== "string" || options.root === ""))
     throw refuse("root", options.root, "a directory");
+  const { releaseTimeoutMs } = options;
+  if (releaseTimeoutMs !== undefined && !(Number.isInteger(releaseTimeoutMs) && releaseTimeoutMs > 0)) {
+    throw refuse("releaseTimeoutMs", releaseTimeoutMs, "milliseconds above 0");
+  }
   if (options.plugins !== undefined && !Array.isArray(options.plugins)) throw refuse("plugins", options.plugins, "a list of plugins");
 }
 

@@ -1,7 +1,6 @@
 import { withDeadline } from "../base/deadline.ts";
 import { type LeftHolding, messageOf, toError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
-import { DEADLINES } from "../config/defaults.ts";
 import type { Holding } from "../contracts/holding.ts";
 import type { Holders } from "./holders.ts";
 import type { Journal } from "./journal.ts";
@@ -12,6 +11,8 @@ export interface ReleaseScope {
   readonly holders: Holders;
   readonly log: Logger;
   readonly probe: StepProbe | undefined;
+  /** The deadline of each release, ms. */
+  readonly releaseTimeoutMs: number;
 }
 
 export interface Released {
@@ -24,7 +25,7 @@ export type OnReleased = (holding: Holding, failure: Error | undefined) => Promi
 
 /**
  * The one way anything is given back, for rollback, stop, delete and gc alike: releases the wanted holdings, last acquired first, each
- * under a fresh deadline of 10 s. All are attempted; one that fails stays in the journal as `failed` with its reason. A failure may be
+ * under a fresh deadline. All are attempted; one that fails stays in the journal as `failed` with its reason. A failure may be
  * cured by a later release (a device of a wedged VM goes with the VM), so those before the last success are tried once more.
  */
 export async function releaseHoldings(
@@ -62,7 +63,7 @@ export async function releaseHoldings(
 
 async function releaseOne(scope: ReleaseScope, holding: Holding): Promise<Error | undefined> {
   try {
-    await withDeadline({ what: `the release of ${holding.step}`, timeoutMs: DEADLINES.release }, async (signal) => {
+    await withDeadline({ what: `the release of ${holding.step}`, timeoutMs: scope.releaseTimeoutMs }, async (signal) => {
       await scope.probe?.({ phase: "release", step: holding.step });
       const volatile = scope.journal.volatileOf(holding);
       if (volatile) return volatile();

@@ -1,6 +1,5 @@
 import { throwIfAborted, withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, type Rollback, TapvisorError, toError } from "../base/errors.ts";
-import { DEADLINES } from "../config/defaults.ts";
 import type { Holding, HoldingKind, Json } from "../contracts/holding.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import { type ReleaseScope, releaseHoldings } from "./release.ts";
@@ -128,7 +127,7 @@ export class Transaction<in Step extends string> {
   async #releaseLate<I, G>(step: string, holder: HoldingKind<I, G>, intent: I, grant: G): Promise<void> {
     const { log } = this.#scope;
     log.warn({ step }, "granted after the operation had failed: released");
-    await withDeadline({ what: `the late release of ${step}`, timeoutMs: DEADLINES.release }, (signal) =>
+    await withDeadline({ what: `the late release of ${step}`, timeoutMs: this.#scope.releaseTimeoutMs }, (signal) =>
       holder.release({ intent, grant }, { signal, log }),
     ).catch((error) => log.error({ step, reason: messageOf(error) }, "could not be released"));
   }

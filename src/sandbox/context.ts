@@ -11,7 +11,19 @@ export function sandboxContext(engine: EngineContext, journal: Journal): Sandbox
   const log = engine.log.child({ sandbox: id });
   const guest = new GuestLink(engine, id, linkEvents(engine, id));
   const holders = new Holders(engine.host.slots, ownHoldings(guest));
-  return { engine, id, journal, holders, hooks: engine.hooks, guest, processes: new Map(), mutex: new Mutex(), log, probe: engine.probe };
+  return {
+    engine,
+    id,
+    journal,
+    holders,
+    hooks: engine.hooks,
+    guest,
+    processes: new Map(),
+    mutex: new Mutex(),
+    log,
+    probe: engine.probe,
+    releaseTimeoutMs: engine.releaseTimeoutMs,
+  };
 }
 
 function linkEvents(engine: EngineContext, sandbox: string): LinkEvents {

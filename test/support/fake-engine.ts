@@ -21,7 +21,7 @@ export interface FakeEngine extends AsyncDisposable {
 
 /** An engine on the fakes, with a root of its own. */
 export async function fakeEngine(
-  options: { plugins?: readonly Plugin[]; probe?: NonNullable<EngineOptions["probe"]> } = {},
+  options: { plugins?: readonly Plugin[]; probe?: NonNullable<EngineOptions["probe"]>; releaseTimeoutMs?: number } = {},
 ): Promise<FakeEngine> {
   const directory = await tempDirectory();
   const world = new FakeWorld();
