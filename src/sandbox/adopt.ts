@@ -1,5 +1,5 @@
 import { withDeadline } from "../base/deadline.ts";
-import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
+import { isTapvisorError, TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { recordExit } from "../container/exit.ts";
 import { followProcess } from "../container/guest-process.ts";
@@ -9,8 +9,7 @@ import { sandboxContext } from "./context.ts";
 import { exclusively } from "./exclusively.ts";
 import { isHeldElsewhere, openJournal } from "./open.ts";
 import { thisProcess } from "./owner.ts";
-import { moveSandbox } from "./state.ts";
-import { releaseSandbox } from "./stop.ts";
+import { stopDead } from "./reconcile.ts";
 
 /**
  * Takes a sandbox that another process made into this one's hands: connects to its VM and agent and follows its containers again. One whose
@@ -36,7 +35,6 @@ async function reconnect(sb: SandboxContext, signal: AbortSignal | undefined): P
     );
   } catch (error) {
     if (!isTapvisorError(error) || error.code !== "VM_FAILED") throw error;
-    sb.log.warn({ reason: messageOf(error) }, "the VM has died; giving back what it held");
     await stopDead(sb);
     return;
   }
@@ -55,12 +53,6 @@ export function followContainers(sb: SandboxContext): void {
     sb.processes.set(id, process);
     void recordExit(sb, id, process);
   }
-}
-
-async function stopDead(sb: SandboxContext): Promise<void> {
-  await releaseSandbox(sb, true);
-  for (const container of Object.values(sb.journal.record.containers)) if (container.state !== "failed") container.state = "stopped";
-  await moveSandbox(sb, "stopped");
 }
 
 function heldElsewhere(sb: SandboxContext): TapvisorError {

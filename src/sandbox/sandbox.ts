@@ -9,6 +9,7 @@ import type { State } from "../engine/states.ts";
 import { deleteSandbox } from "./delete.ts";
 import { letGo } from "./let-go.ts";
 import { pauseSandbox, resumeSandbox } from "./pause.ts";
+import { reconcile } from "./reconcile.ts";
 import { startSandbox } from "./start.ts";
 import { type StopOptions, stopSandbox } from "./stop.ts";
 
@@ -103,7 +104,9 @@ export class Sandbox implements AsyncDisposable {
     return Object.keys(this.#sb.journal.record.containers).map((id) => new Container(this.#sb, id));
   }
 
-  status(): SandboxStatus {
+  /** What it is now: a VM that has died meanwhile is noticed, and what it held given back. */
+  async status(): Promise<SandboxStatus> {
+    await reconcile(this.#sb);
     const { id, state, created, config, containers, holdings, annotations } = this.#sb.journal.record;
     const vm = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
     return {

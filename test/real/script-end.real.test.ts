@@ -91,7 +91,7 @@ s.test(
         await using engine = await createEngine({ root: ${JSON.stringify(world.root)} });
         const sandbox = await engine.runSandbox({ id: "box", detached: true });
         await sandbox.run({ id: "web", rootfs: ${JSON.stringify(world.rootfs)}, command: ["cat"] });
-        console.log("pid " + JSON.stringify(sandbox.status().pid));
+        console.log("pid " + JSON.stringify((await sandbox.status()).pid));
       `,
     );
     const end = await script.ended;

@@ -1,4 +1,4 @@
-import { isTapvisorError, type Sandbox } from "tapvisor";
+import { definePlugin, isTapvisorError, type Sandbox } from "tapvisor";
 import * as assert from "uvu/assert";
 import { fakeEngine } from "../support/fake-engine.ts";
 import { suite } from "../support/suite.ts";
@@ -89,6 +89,27 @@ s.test("a forced stop works when the VM is dead, asking the guest nothing", asyn
   assert.is(sandbox.state, "stopped");
   await sandbox.delete();
   assert.equal(await world.everything(), empty);
+});
+
+s.test("a VM that dies is noticed: everything it held is given back, the hooks are told once, waits end", async () => {
+  const seen: string[] = [];
+  const spy = definePlugin("spy", (ctx) => {
+    ctx.hooks.vmExited.tapPromise(async ({ sandbox, signal }) => void seen.push(`vmExited ${sandbox} ${signal}`));
+    ctx.hooks.agentLost.tapPromise(async ({ sandbox }) => void seen.push(`agentLost ${sandbox}`));
+  });
+  await using world = await fakeEngine({ plugins: [spy()] });
+  const sandbox = await world.engine.runSandbox({ id: "box" });
+  const container = await sandbox.run({ id: "web", rootfs: world.rootfs, command: ["sleep", "60"] });
+  const waiting = codeOf(container.wait());
+  world.world.killVm("box");
+  assert.is(await waiting, "AGENT_LOST");
+  assert.is((await sandbox.status()).state, "stopped");
+  assert.is(container.state, "stopped");
+  assert.equal(seen.sort(), ["agentLost box", "vmExited box SIGKILL"]);
+  assert.equal(world.world.snapshot().vms, []);
+  await sandbox.start();
+  await container.start();
+  assert.is(container.state, "running");
 });
 
 s.test("the end of an engine removes its sandboxes, and a closed engine makes no more", async () => {
