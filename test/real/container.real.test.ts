@@ -188,8 +188,9 @@ s.test(
     const sandbox = await shared;
     const other = await sandbox.run({ id: "other", rootfs, command: sh("echo secret > /mine; echo up; sleep 600") });
     for await (const line of other.stdout.lines()) if (line === "up") break;
-    const { stdout } = await run(sandbox, { command: sh("ls /mine 2>/dev/null; cat /proc/[0-9]*/comm > /tmp/comm; sort -u /tmp/comm") });
-    assert.equal(stdout.trim().split("\n"), ["cat", "sh"]);
+    // The shell looks for processes before it starts cat: it is alone in its namespace then.
+    const { stdout } = await run(sandbox, { command: sh("ls /mine 2>/dev/null; cat /proc/[0-9]*/comm") });
+    assert.is(stdout, "sh\n");
     await other.stop({ timeoutMs: 100 });
     await other.delete();
   },
