@@ -188,9 +188,10 @@ s.test(
     const sandbox = await shared;
     const other = await sandbox.run({ id: "other", rootfs, command: sh("echo secret > /mine; echo up; sleep 600") });
     for await (const line of other.stdout.lines()) if (line === "up") break;
-    // The shell looks for processes before it starts cat: it is alone in its namespace then.
+    // The shell may or may not become cat itself: what counts is that nobody else is there.
     const { stdout } = await run(sandbox, { command: sh("ls /mine 2>/dev/null; cat /proc/[0-9]*/comm") });
-    assert.is(stdout, "sh\n");
+    const names = stdout.trim().split("\n");
+    assert.ok(names.length > 0 && names.every((name) => name === "sh" || name === "cat"), stdout);
     await other.stop({ timeoutMs: 100 });
     await other.delete();
   },
