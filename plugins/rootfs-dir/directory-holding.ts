@@ -8,6 +8,7 @@ import { type HoldingKind, messageOf, type RootfsGrant, type RootfsIntent, Tapvi
  */
 export function directoryHolding(stateDirectory: string): HoldingKind<RootfsIntent, RootfsGrant> {
   return {
+    inProcess: true, // nothing on the host changes
     async acquire({ source }) {
       if (source.kind !== "directory") {
         throw new TapvisorError("UNSUPPORTED", `Cannot use a rootfs of kind "${source.kind}": rootfs-dir takes directories only`, {

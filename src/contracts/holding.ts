@@ -16,6 +16,8 @@ export interface Call {
  * The engine records the `intent` before `acquire` runs and the `grant` after it, so that a crash at any instant leaves enough to release.
  */
 export interface HoldingKind<Intent, Grant> {
+  /** What it holds ends with this process, or is nothing at all: its intent need not be on disk before it is acquired. */
+  readonly inProcess?: true;
   /** Acquires what `intent` asks for; all or nothing: a failure leaves nothing behind that `release(intent)` would not find. */
   acquire(intent: Intent, call: Call): Promise<Grant>;
   /**

@@ -59,7 +59,7 @@ export class Transaction<in Step extends string> {
     try {
       return await this.run(step, timeoutMs, async (signal) => {
         const holding = journal.intend({ step, ...from, ...this.#container(), intent: intent as Json });
-        await journal.save();
+        if (!holder.inProcess) await journal.save();
         acquiring = holder.acquire(intent, { signal, log }).then(async (grant) => {
           if (abandoned) await this.#releaseLate(step, holder, intent, grant);
           else journal.update(holding, { status: "held", grant: grant as Json });
