@@ -4,7 +4,7 @@ export type { AnyTapvisorError, ErrorCode, ErrorData, LeftHolding, Rollback } fr
 export { isTapvisorError, TapvisorError } from "./base/errors.ts";
 export type { Logger } from "./base/log.ts";
 export { formatBytes, parseBytes } from "./base/units.ts";
-export type { ContainerMount, ContainerOptions } from "./config/container-config.ts";
+export type { ContainerMount, ContainerOptions, OciHookOptions, OciHooksOptions } from "./config/container-config.ts";
 export type { EngineConfig } from "./config/engine-config.ts";
 export type { SandboxOptions } from "./config/sandbox-config.ts";
 export type { Cancellable, Container, ContainerStatus } from "./container/container.ts";
@@ -14,6 +14,7 @@ export type { CollectReport } from "./engine/collect.ts";
 export { createEngine, type EngineOptions } from "./engine/create-engine.ts";
 export { definePlugin, definePreset, type Plugin, type PluginContext, type Preset } from "./engine/define-plugin.ts";
 export type { Engine } from "./engine/engine.ts";
+export type { ContainerInspection, HoldingInspection, SandboxInspection, VmInspection } from "./engine/inspect.ts";
 export type { SandboxSummary } from "./engine/list.ts";
 export type { StepEvent, StepProbe } from "./engine/probe.ts";
 export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";

@@ -1,6 +1,7 @@
 /** All that a plugin author imports. */
 export * from "./base/deadline.ts";
 export * from "./base/errors.ts";
+export * from "./base/file-lock.ts";
 export * from "./base/ids.ts";
 export type { Logger } from "./base/log.ts";
 export * from "./base/mutex.ts";

@@ -47,6 +47,7 @@ const PLANTED: readonly (readonly [file: string, code: string])[] = [
   ["plugins/mine/x.ts", 'import { world } from "tapvisor/testing";'],
   ["plugins/mine/deep/x.ts", 'export * from "tapvisor/plugins/other";'],
   ["plugins/mine/x.ts", 'import left from "left-pad";'],
+  ["src/engine/x.ts", 'const peer = await import("peer");'],
   ["examples/x.ts", 'import { Mutex } from "../src/base/mutex.ts";'],
 ];
 
@@ -61,6 +62,7 @@ const ALLOWED: readonly (readonly [file: string, code: string])[] = [
   ["src/contracts/x.ts", 'import type { Bytes } from "../base/units.ts";'],
   ["src/engine/x.ts", 'import { pino } from "pino";'],
   ["plugins/mine/deep/x.ts", 'import { a } from "../a.ts";\nimport { b } from "tapvisor/plugin";\nimport { c } from "tapvisor/protocol";'],
+  ["plugins/mine/x.ts", 'const peer = await import("peer");'],
   ["plugins/hypervisor-fake/x.ts", 'import { world } from "tapvisor/testing";'],
   ["plugins/preset-mine/x.ts", 'import mine from "tapvisor/plugins/mine";'],
   ["examples/x.ts", 'import { readFile } from "node:fs/promises";\nimport { createEngine } from "tapvisor";'],
@@ -76,7 +78,7 @@ s.run();
 
 async function violationsOf(file: string, code: string) {
   await using directory = await tempDirectory();
-  writeFileSync(join(directory.path, "package.json"), JSON.stringify({ dependencies: { pino: "*" } }));
+  writeFileSync(join(directory.path, "package.json"), JSON.stringify({ dependencies: { pino: "*" }, peerDependencies: { peer: "*" } }));
   mkdirSync(join(directory.path, dirname(file)), { recursive: true });
   writeFileSync(join(directory.path, file), `${code}\n`);
   return findViolations(directory.path);

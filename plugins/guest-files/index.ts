@@ -1,4 +1,4 @@
-import { definePlugin, validate } from "tapvisor/plugin";
+import { definePlugin, throwIfAborted, validate } from "tapvisor/plugin";
 import { checkFiles } from "./check-files.ts";
 import { inspectFiles } from "./inspect.ts";
 import { type GuestFilesOptions, optionsSchema } from "./options.ts";
@@ -10,6 +10,9 @@ export const guestFiles = definePlugin<GuestFilesOptions>("guest-files", (ctx, o
   const checked = validate(optionsSchema, options, "guest-files");
   ctx.provide("guest", "files", () => ({
     inspectHost: () => inspectFiles(checked),
-    prepare: () => checkFiles(checked),
+    async prepare({ signal }) {
+      throwIfAborted(signal, "looking at the guest's files");
+      return checkFiles(checked);
+    },
   }));
 });

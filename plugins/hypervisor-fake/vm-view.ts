@@ -1,6 +1,9 @@
 import { TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
 import type { FakeVm, FakeWorld } from "tapvisor/testing";
 
+/** The most that diagnostics hold of each text, characters before they are escaped. */
+const MAX_TEXT = 4_096;
+
 /** The VM of a grant. @throws VM_FAILED when it does not run. */
 export function liveVm(world: FakeWorld, { sandbox, nonce }: VmGrant): FakeVm {
   const vm = world.vm(sandbox);
@@ -32,7 +35,12 @@ export function vmView(world: FakeWorld, vm: FakeVm): Vm {
       }),
     status: (call) => world.perform("hypervisor.status", subject, call.signal, () => vm.state),
     exited: vm.exited,
-    diagnostics: async () => ({ console: vm.console, stderr: vm.stderr }),
+    diagnostics: async () => ({ console: lastWords(vm.console), stderr: lastWords(vm.stderr) }),
     disconnect: async () => void vm.views.delete(view),
   };
+}
+
+/** As much as a real one keeps, and as safe to print: what steers a terminal is shown, not sent. */
+function lastWords(text: string): string {
+  return text.slice(-MAX_TEXT).replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, (each) => `\\x${each.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }

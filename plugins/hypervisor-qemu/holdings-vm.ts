@@ -73,6 +73,8 @@ async function release({ intent, grant }: Held<VmIntent, VmGrant>, call: Call): 
   for (const log of await findProcessesByMark(vmLogMark(intent.nonce))) {
     if (!(await endsWithin(log, LOGS_END_MS))) await killTree(log);
   }
+  // A late release of an earlier VM: the directory, named by the sandbox, is a later one's by now.
+  if ((await findProcessesByMark(paths.qmp)).length > 0) return;
   const logs = [paths.console, paths.stderr].flatMap((file) => [file, `${file}.1`]);
   for (const file of [paths.qmp, paths.agent, ...logs]) await rm(file, { force: true });
 }

@@ -1,6 +1,6 @@
 import { opendir, realpath, stat } from "node:fs/promises";
 import { resolve, sep } from "node:path";
-import { type HoldingKind, messageOf, type RootfsGrant, type RootfsIntent, TapvisorError } from "tapvisor/plugin";
+import { type HoldingKind, messageOf, type RootfsGrant, type RootfsIntent, TapvisorError, throwIfAborted } from "tapvisor/plugin";
 
 /**
  * A directory that is there already: acquiring it is looking at it, releasing it is nothing. Writes of a copy-on-write container go to a
@@ -9,7 +9,8 @@ import { type HoldingKind, messageOf, type RootfsGrant, type RootfsIntent, Tapvi
 export function directoryHolding(stateDirectory: string): HoldingKind<RootfsIntent, RootfsGrant> {
   return {
     inProcess: true, // nothing on the host changes
-    async acquire({ source }) {
+    async acquire({ source }, { signal }) {
+      throwIfAborted(signal, `looking at rootfs ${source.kind}`);
       if (source.kind !== "directory") {
         throw new TapvisorError("UNSUPPORTED", `Cannot use a rootfs of kind "${source.kind}": rootfs-dir takes directories only`, {
           data: { what: `rootfs ${source.kind}`, by: "rootfs-dir" },

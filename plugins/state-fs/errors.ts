@@ -1,5 +1,4 @@
-import { messageOf, TapvisorError } from "tapvisor/plugin";
-import { errnoOf } from "./files.ts";
+import { errnoOf, messageOf, TapvisorError } from "tapvisor/plugin";
 
 /** The error for a file that holds no usable record. */
 export function corrupt(file: string, reason: string, more: { readonly hint?: string; readonly cause?: unknown } = {}): TapvisorError {

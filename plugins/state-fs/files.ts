@@ -65,9 +65,3 @@ export const hostFiles: Files = {
 
   list: (path) => readdir(path),
 };
-
-/** The system's word for a failure, `ENOSPC` say; empty when it has none. */
-export function errnoOf(thrown: unknown): string {
-  const code = (thrown as { readonly code?: unknown } | null | undefined)?.code;
-  return typeof code === "string" ? code : "";
-}

@@ -1,11 +1,19 @@
 import { join } from "node:path";
-import { type Call, checkId, isTapvisorError, messageOf, type StateLock, type StateStore } from "tapvisor/plugin";
+import {
+  acquireFileLock,
+  type Call,
+  checkId,
+  errnoOf,
+  isTapvisorError,
+  messageOf,
+  type StateLock,
+  type StateStore,
+  sweepFileLocks,
+} from "tapvisor/plugin";
 import { decode, type Envelope, encode } from "./envelope.ts";
 import { alreadyExists, corrupt, notFound, refused } from "./errors.ts";
-import { errnoOf, type Files, hostFiles } from "./files.ts";
+import { type Files, hostFiles } from "./files.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import { acquireLock } from "./lock.ts";
-import { sweepLocks } from "./lock-file.ts";
 import { isStaleTemporary, temporaryName } from "./temporary.ts";
 
 const RECORD = ".json";
@@ -71,7 +79,7 @@ export function createFsStore({ directory, files = hostFiles, onSweepFailed = ()
   /** Removes what processes that died in the middle left; records are never touched. */
   async function sweep(names: readonly string[]): Promise<void> {
     for (const name of names) if (await isStaleTemporary(name)) await unlinkIfThere(files, join(directory, name));
-    await sweepLocks(locks);
+    await sweepFileLocks(locks);
   }
 
   return {
@@ -125,7 +133,7 @@ export function createFsStore({ directory, files = hostFiles, onSweepFailed = ()
       checkId("id", id);
       await makeDirectory(files, locks);
       try {
-        const lock = await acquireLock(locks, id, call.signal);
+        const lock = await acquireFileLock(locks, id, call.signal);
         held.set(lock, id);
         return { release: () => unlock(id, lock) };
       } catch (cause) {

@@ -1,16 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { identifyProcess, isAlive, type ProcessIdentity, TapvisorError } from "tapvisor/plugin";
+import { isAlive, ownIdentity } from "tapvisor/plugin";
 
 const NAME = /^\.tmp-(\d+)-(\d+)-([0-9a-f-]{36})-[0-9a-f]{16}$/;
-
-let self: ProcessIdentity | undefined;
-
-/** This process. */
-export async function ownIdentity(): Promise<ProcessIdentity> {
-  self ??= await identifyProcess(process.pid);
-  if (self) return self;
-  throw new TapvisorError("INTERNAL", "Cannot tell this process's identity: /proc/self/stat is not readable", { data: {} });
-}
 
 /** A name for a file that is not a record yet. It says whose it is, so that one left by a dead process can be told from one in use. */
 export async function temporaryName(): Promise<string> {

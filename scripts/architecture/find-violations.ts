@@ -10,19 +10,27 @@ export interface Violation {
   readonly rule: string;
 }
 
+interface Manifest {
+  readonly dependencies?: Record<string, string>;
+  readonly peerDependencies?: Record<string, string>;
+}
+
 /** Every import below `root` that breaks a rule. */
 export function findViolations(root: string): Violation[] {
-  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { dependencies?: Record<string, string> };
-  const dependencies = new Set(Object.keys(manifest.dependencies ?? {}));
-  return ["src", "plugins", "examples"].flatMap((area) =>
-    sources(join(root, area)).flatMap((path) => {
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
+  const own = new Set(Object.keys(manifest.dependencies ?? {}));
+  const withPeers = new Set([...own, ...Object.keys(manifest.peerDependencies ?? {})]);
+  return ["src", "plugins", "examples"].flatMap((area) => {
+    // Optional peers are a plugin's own affair: the engine works without them.
+    const dependencies = area === "plugins" ? withPeers : own;
+    return sources(join(root, area)).flatMap((path) => {
       const file = relative(root, path).replaceAll("\\", "/");
       return findImports(readFileSync(path, "utf8")).flatMap((imported) => {
         const rule = brokenRule(imported, { file, dependencies });
         return rule === undefined ? [] : [{ file, line: imported.line, specifier: imported.specifier, rule }];
       });
-    }),
-  );
+    });
+  });
 }
 
 function sources(directory: string): string[] {

@@ -21,6 +21,16 @@ export interface ErrorData {
   PLUGIN_FAILED: { plugin: string; hook?: string; slot?: string };
   /** A hook's tap threw, hung, or vetoed. */
   HOOK_FAILED: { plugin: string; hook: string; timedOut: boolean };
+  /** An OCI hook, a program of the host, could not be run, ended otherwise than with 0, or did not end. Of its output the last 64 KiB. */
+  OCI_HOOK_FAILED: {
+    container: string;
+    phase: string;
+    path: string;
+    exitCode: number | null;
+    timedOut: boolean;
+    stdout: string;
+    stderr: string;
+  };
   /** A program or file that the host must have is missing or too old. */
   HOST_MISSING: { what: string; found?: string; wanted?: string };
   /** The host has not enough of something. */
@@ -41,8 +51,8 @@ export interface ErrorData {
   COMMAND_NOT_FOUND: { command: string; exitCode: 127 };
   /** The command exists and cannot be executed (exit code 126). */
   COMMAND_NOT_EXECUTABLE: { command: string; exitCode: 126 };
-  /** A record in the state store cannot be read. */
-  STATE_CORRUPT: { file: string };
+  /** A record in the state store cannot be read; `id` says which one where a file holds several. */
+  STATE_CORRUPT: { file: string; id?: string };
   /** The disk or directory of the state store refused. The record is the old or the new one; `errno` is the system's word, `ENOSPC` say. */
   STATE_IO: { file: string; operation: string; errno: string };
   /** Another process holds the lock of this sandbox. */
@@ -119,4 +129,10 @@ export function messageOf(thrown: unknown): string {
 /** Anything thrown as an Error, so that it can be a `cause`. */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+/** The system's word for a failure, `ENOSPC` say; empty when it has none. */
+export function errnoOf(thrown: unknown): string {
+  const code = (thrown as { readonly code?: unknown } | null | undefined)?.code;
+  return typeof code === "string" ? code : "";
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
+import { TapvisorError } from "./errors.ts";
 
 /**
  * Who a process is, for good: pids are reused, so the start time (clock ticks since boot) and the boot's id go with it.
@@ -23,6 +24,15 @@ export function currentBootId(): string {
 export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
   const stat = await readStat(pid);
   return stat && !isDead(stat) ? { pid, startTime: stat.startTime, bootId: currentBootId() } : undefined;
+}
+
+let self: ProcessIdentity | undefined;
+
+/** This process. @throws INTERNAL when /proc does not show it. */
+export async function ownIdentity(): Promise<ProcessIdentity> {
+  self ??= await identifyProcess(process.pid);
+  if (self) return self;
+  throw new TapvisorError("INTERNAL", "Cannot tell this process's identity: /proc/self/stat is not readable", { data: {} });
 }
 
 /** Whether this very process still runs. A zombie does not: `kill(pid, 0)` would say that it does. */

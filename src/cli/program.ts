@@ -2,9 +2,15 @@ import { type CAC, type Command, cac } from "cac";
 import { splitArguments } from "./arguments.ts";
 import { CliError } from "./cli-error.ts";
 import { EXIT } from "./exit-codes.ts";
+import type { GcFlags } from "./gc.ts";
+import type { HooksFlags } from "./hooks.ts";
+import type { InspectFlags } from "./inspect.ts";
 import { ownPackage } from "./own-modules.ts";
 import { painter } from "./paint.ts";
 import { formatError } from "./print-error.ts";
+import type { PsFlags } from "./ps.ts";
+import type { RmFlags } from "./rm.ts";
+import type { StopFlags } from "./stop.ts";
 import { nearest } from "./suggest.ts";
 
 /**
@@ -19,7 +25,7 @@ export async function runCli(argv: readonly string[]): Promise<number | undefine
     return await dispatch(argv, verbose);
   } catch (error) {
     process.stderr.write(`${formatCliError(error, verbose)}\n`);
-    return error instanceof CliError ? error.exitCode : EXIT.failed;
+    return error instanceof CliError ? error.exitCode : EXIT.ownFailure;
   }
 }
 
@@ -76,7 +82,36 @@ function createProgram(scriptArguments: readonly string[], verbose: boolean): CA
       const { doctorCommand } = await import("./host-commands.ts");
       return doctorCommand(options);
     });
+  addSandboxCommands(program);
   return program;
+}
+
+/** The commands that look at sandboxes and end them, whichever process made them. */
+function addSandboxCommands(program: CAC): void {
+  onEngine(program.command("ps", "List the sandboxes of this host"))
+    .option("--json", "Print them as JSON")
+    .action(async (flags: PsFlags) => (await import("./ps.ts")).psCommand(flags));
+  onEngine(program.command("inspect <id>", "Show a sandbox: state, VM, containers, what it holds, what could not be released"))
+    .option("--json", "Print it as JSON")
+    .action(async (id: string, flags: InspectFlags) => (await import("./inspect.ts")).inspectCommand(id, flags));
+  onEngine(program.command("stop <id>", "Stop a sandbox's containers, guest and VM"))
+    .option("--force", "Kill the VM at once, and ask the guest nothing")
+    .action(async (id: string, flags: StopFlags) => (await import("./stop.ts")).stopCommand(id, flags));
+  onEngine(program.command("rm <id>", "Remove a sandbox that does not run"))
+    .option("--force", "Kill its VM first if it runs")
+    .action(async (id: string, flags: RmFlags) => (await import("./rm.ts")).rmCommand(id, flags));
+  onEngine(program.command("gc", "Give back what dead scripts have left; fails when something is left still"))
+    .option("--json", "Print the report as JSON")
+    .action(async (flags: GcFlags) => (await import("./gc.ts")).gcCommand(flags));
+  onEngine(program.command("hooks", "Show who taps which hook, in the order the taps run"))
+    .option("--json", "Print them as JSON")
+    .action(async (flags: HooksFlags) => (await import("./hooks.ts")).hooksCommand(flags));
+}
+
+function onEngine(command: Command): Command {
+  return command
+    .option("--root <directory>", "Where the engine keeps its records, instead of the configured or usual place")
+    .option("--config <file>", "Configuration file, instead of tapvisor.config.json5 when there is one");
 }
 
 export interface DoctorFlags {

@@ -1,3 +1,4 @@
+import { accessSync, constants, statSync } from "node:fs";
 import { isAbsolute, normalize, resolve } from "node:path";
 import { z } from "zod";
 import { newId } from "../base/ids.ts";
@@ -28,6 +29,32 @@ export interface ContainerOptions {
   /** Limits of the container. */
   readonly resources?: { readonly vcpus?: number; readonly memory?: string | number };
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Programs of the host that run beside the container's life, as the OCI runtime specification (1.1) has them. */
+  readonly hooks?: OciHooksOptions;
+}
+
+/**
+ * Each phase's hooks run in order and get the container's state as JSON on stdin. `prestart` and then `createRuntime` run while the container
+ * is created (and when one that had stopped is started again): one that fails makes that fail, and it rolls back. `poststart` runs when its
+ * process has been started, `poststop` when the container has been removed from the VM, also by a rollback or by `gc`: one that fails is
+ * logged. `poststop` hooks together have 80 % of a release's deadline, 8 s by default, whatever their own timeouts.
+ */
+export interface OciHooksOptions {
+  readonly prestart?: readonly OciHookOptions[];
+  readonly createRuntime?: readonly OciHookOptions[];
+  readonly poststart?: readonly OciHookOptions[];
+  readonly poststop?: readonly OciHookOptions[];
+}
+
+export interface OciHookOptions {
+  /** An absolute path of the host. */
+  readonly path: string;
+  /** As for `execv`: the first word is the name the program sees itself called by; the path alone by default. */
+  readonly args?: readonly string[];
+  /** `NAME=value` each: exactly what the program gets, nothing of the script's own. Empty by default. */
+  readonly env?: readonly string[];
+  /** Whole seconds until it is killed with its process group; 30 by default. */
+  readonly timeout?: number;
 }
 
 export interface ContainerMount {
@@ -51,7 +78,20 @@ export interface ContainerConfig {
   readonly mounts: readonly { readonly source: string; readonly target: string; readonly readonly: boolean }[];
   readonly resources: { readonly vcpus?: number | undefined; readonly memoryBytes?: Bytes | undefined };
   readonly annotations: Readonly<Record<string, string>>;
+  readonly hooks?: Readonly<Partial<Record<OciHookPhase, readonly OciHook[]>>> | undefined;
 }
+
+export interface OciHook {
+  readonly path: string;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number | undefined;
+}
+
+export type OciHookPhase = keyof OciHooksOptions;
+
+const LONGEST_HOOK_SECONDS = 3600;
 
 const DEFAULT_ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
@@ -89,6 +129,24 @@ const rootfs = z.union(
   "wanted a directory's path, or one of { directory }, { image }, { block }",
 );
 
+const ociHooks = z
+  .array(
+    z.strictObject({
+      path: pathText
+        .refine(isAbsolute, "wanted an absolute path of the host")
+        .refine(isExecutable, "wanted a file that exists and can be executed"),
+      args: z.array(z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL")).default([]),
+      env: z.array(z.string("wanted text").regex(/^[^=\0]+=[^\0]*$/, 'wanted "NAME=value"')).default([]),
+      timeout: z
+        .int("wanted whole seconds")
+        .min(1, "wanted 1 or more seconds")
+        .max(LONGEST_HOOK_SECONDS, `wanted at most ${LONGEST_HOOK_SECONDS} seconds`)
+        .optional(),
+    }),
+    "wanted a list of hooks",
+  )
+  .optional();
+
 const schema = z.strictObject({
   id: idSchema.optional(),
   rootfs,
@@ -125,7 +183,17 @@ const schema = z.strictObject({
     .strictObject({ vcpus: z.number().positive("wanted more than 0").max(64).optional(), memory: bytesSchema.optional() })
     .default({}),
   annotations: z.record(z.string(), textSchema).default({}),
+  hooks: z.strictObject({ prestart: ociHooks, createRuntime: ociHooks, poststart: ociHooks, poststop: ociHooks }).optional(),
 });
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
 
 /** The configuration a script's options stand for; relative host paths are of the working directory. @throws INVALID_INPUT naming the field. */
 export function containerConfig(options: unknown): ContainerConfig {

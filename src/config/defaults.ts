@@ -13,6 +13,8 @@ export const DEADLINES = {
   release: 10_000,
   /** From the VM's start to the agent's first answer: about 5 s under emulation on an idle machine, several times that on a busy one. */
   boot: 60_000,
+  /** One OCI hook that names no timeout of its own. */
+  ociHook: 30_000,
   /** Starting the hypervisor's process until it takes commands. */
   launch: 20_000,
   /** One plug of one device, guest included. */

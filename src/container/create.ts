@@ -1,4 +1,4 @@
-import { TapvisorError } from "../base/errors.ts";
+import { messageOf, TapvisorError } from "../base/errors.ts";
 import { formatBytes } from "../base/units.ts";
 import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
 import { DEADLINES } from "../config/defaults.ts";
@@ -6,11 +6,12 @@ import type { SandboxContext } from "../engine/context.ts";
 import { transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
+import { expectHooks, RUN_HOOKS_STEP, runCreateHooks } from "./oci-hooks.ts";
 import { PLUG_IN_STEPS, plugIn } from "./plug-in.ts";
 import { moveContainer } from "./state.ts";
 
 /** The steps of creating a container, in order: the record first, so that a crash leaves a trace. */
-export const CREATE_CONTAINER_STEPS = ["record", ...PLUG_IN_STEPS, "commit"] as const;
+export const CREATE_CONTAINER_STEPS = ["record", ...PLUG_IN_STEPS, RUN_HOOKS_STEP, "commit"] as const;
 
 /** Creates a container: its files are plugged into the VM, the guest has it; state `ready`. A failure leaves nothing. Gives its id. */
 export async function createContainer(sb: SandboxContext, options: ContainerOptions, signal: AbortSignal | undefined): Promise<string> {
@@ -33,13 +34,15 @@ export async function createContainer(sb: SandboxContext, options: ContainerOpti
         await tx.run("record", DEADLINES.release, async () => {
           const created = new Date().toISOString();
           containers[id] = { id, created, config, state: "creating", annotations: { ...config.annotations } };
+          expectHooks(sb, config);
         });
         await plugIn(sb, tx, config);
+        await runCreateHooks(sb, tx, config);
         await tx.run("commit", DEADLINES.release, () => moveContainer(sb, id, "ready"));
         await sb.hooks.notify("afterCreate", { sandbox: sb.id, container: id });
       });
     } catch (error) {
-      await forget(sb, id);
+      await forget(sb, id).catch((failure) => sb.log.error({ container: id, reason: messageOf(failure) }, "could not store the rollback"));
       throw error;
     }
   });

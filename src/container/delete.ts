@@ -11,7 +11,7 @@ export function deleteContainer(sb: SandboxContext, id: string, signal: AbortSig
 
 export async function deleteContainerLocked(sb: SandboxContext, id: string): Promise<void> {
   const { record } = sb.journal;
-  if (!Object.hasOwn(record.containers, id)) return;
+  if (!Object.hasOwn(record.containers, id)) return sb.journal.saveIfStale();
   requireContainer(sb, id, "delete the container", "ready", "stopped", "failed");
   await sb.hooks.amend("beforeDelete", { sandbox: sb.id, container: id });
   await announceUnplug(sb, id);

@@ -15,7 +15,11 @@ export async function recordExit(sb: SandboxContext, id: string, process: GuestP
     record.exitCode = exitCode;
     for (const holding of sb.journal.record.holdings.filter((each) => each.container === id && each.kind === "guest-process"))
       sb.journal.drop(holding);
-    if (record.state === "running" || record.state === "paused") await moveContainer(sb, id, "stopped");
+    if (record.state === "running" || record.state === "paused")
+      await moveContainer(sb, id, "stopped").catch((error) => {
+        record.state = "stopped"; // a fact, stored or not: the next write stores it
+        throw error;
+      });
   } catch (error) {
     sb.log.debug({ container: id, reason: messageOf(error) }, "no longer following the container's process");
   }

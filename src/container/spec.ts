@@ -112,6 +112,13 @@ export function guestSpec(config: ContainerConfig, sandboxHostname: string): Oci
   };
 }
 
+/** The same container in terms of the host, for the bundle of its OCI hooks: where its files really lie, and the hooks themselves. */
+export function hostSpec(config: ContainerConfig, rootfs: string, sandboxHostname: string): OciSpec & Pick<ContainerConfig, "hooks"> {
+  const spec = guestSpec(config, sandboxHostname);
+  const mounts = config.mounts.map((mount, index) => ({ ...bindMount(config.id, mount, index), source: mount.source }));
+  return { ...spec, root: { ...spec.root, path: rootfs }, mounts: [...SYSTEM_MOUNTS, ...mounts], hooks: config.hooks };
+}
+
 function bindMount(container: string, mount: ContainerConfig["mounts"][number], index: number): OciMount {
   const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw"];
   return { destination: mount.target, type: "bind", source: `${guestShareOf(container)}/${mountName(index)}`, options };

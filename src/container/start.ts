@@ -1,3 +1,4 @@
+import { messageOf } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
@@ -6,18 +7,20 @@ import { transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import type { GuestProcessIntent } from "../sandbox/own-holdings.ts";
 import { requireSandbox } from "../sandbox/state.ts";
-import { isOf } from "../sandbox/stop.ts";
+import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
 import { recordExit } from "./exit.ts";
 import { followProcess } from "./guest-process.ts";
+import { expectHooks, RUN_HOOKS_STEP, runCreateHooks, runPoststartHooks } from "./oci-hooks.ts";
 import { PLUG_IN_STEPS, plugIn, vmGrantOf } from "./plug-in.ts";
 import { containerRecord, moveContainer, requireContainer } from "./state.ts";
 
-/** The steps of starting a container; the plug-in steps run only when it had been stopped. */
-export const START_CONTAINER_STEPS = [...PLUG_IN_STEPS, "start-process", "commit"] as const;
+/** The steps of starting a container; the plug-in steps and OCI hooks run only when it had been stopped. */
+export const START_CONTAINER_STEPS = [...PLUG_IN_STEPS, RUN_HOOKS_STEP, "start-process", "commit"] as const;
 
 /**
  * Starts the container's process. One that had stopped is plugged in anew first.
- * @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, INVALID_STATE; the container is `stopped` after a failure.
+ * @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, INVALID_STATE, RELEASE_INCOMPLETE; the container is `stopped` after a failure, `failed`
+ * when something of it could not be released.
  */
 export function startContainer(sb: SandboxContext, id: string, signal: AbortSignal | undefined): Promise<void> {
   return exclusively(sb, signal, async () => {
@@ -29,9 +32,10 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     try {
       await transact(sb, operation, async (tx) => {
         if (record.state === "stopped") {
-          sb.processes.get(id)?.close();
-          await releaseHoldings(sb, isOf(id));
+          await releaseEarlier(sb, id);
+          expectHooks(sb, record.config);
           await plugIn(sb, tx, record.config);
+          await runCreateHooks(sb, tx, record.config);
         }
         delete record.exitCode;
         const intent: GuestProcessIntent = { vm: vmGrantOf(sb), container: id };
@@ -45,8 +49,23 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     } catch (error) {
       sb.processes.get(id)?.close();
       sb.processes.delete(id);
-      await moveContainer(sb, id, "stopped");
+      await moveToFailure(sb, id);
       throw error;
     }
+    await runPoststartHooks(sb, record.config, signal);
   });
+}
+
+/** Gives back what a stopped container still has, its files for one, since what comes anew has the same names. @throws RELEASE_INCOMPLETE. */
+async function releaseEarlier(sb: SandboxContext, id: string): Promise<void> {
+  sb.processes.get(id)?.close();
+  const { left } = await releaseHoldings(sb, isOf(id));
+  if (left.length > 0) throw releaseIncomplete(id, left);
+}
+
+/** The state of a container whose start failed. Logs when it cannot be stored, so that the start's error stays the error. */
+async function moveToFailure(sb: SandboxContext, id: string): Promise<void> {
+  const incomplete = sb.journal.record.holdings.some(({ container, status }) => container === id && status === "failed");
+  const log = (error: unknown) => sb.log.error({ container: id, reason: messageOf(error) }, "could not store the state");
+  await moveContainer(sb, id, incomplete ? "failed" : "stopped").catch(log);
 }

@@ -21,7 +21,10 @@ export async function moveContainer(sb: SandboxContext, id: string, to: State): 
   if (from === to) return;
   if (!canMove(from, to)) throw new TapvisorError("INTERNAL", `Cannot move container "${id}" from ${from} to ${to}`, { data: {} });
   record.state = to;
-  await sb.journal.save();
+  await sb.journal.save().catch((error) => {
+    record.state = from; // as stored, so that the verb can be tried again
+    throw error;
+  });
   await sb.hooks.observe("stateChange", { sandbox: sb.id, container: id, from, to });
 }
 

@@ -14,7 +14,7 @@ export function stopContainer(sb: SandboxContext, id: string, options: StopOptio
 
 export async function stopContainerLocked(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
   const force = options.force ?? false;
-  if (containerRecord(sb, id).state === "stopped") return;
+  if (containerRecord(sb, id).state === "stopped") return sb.journal.saveIfStale();
   requireContainer(sb, id, "stop", "ready", "running", "paused");
   if (!force) requireSandbox(sb, "stop the container", "ready", "running");
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, container: id, force });

@@ -1,4 +1,4 @@
-import { messageOf, TapvisorError, toError } from "../base/errors.ts";
+import { TapvisorError, toError } from "../base/errors.ts";
 import { checkId } from "../base/ids.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxOptions } from "../config/sandbox-config.ts";
@@ -10,7 +10,9 @@ import { type CollectReport, collect } from "./collect.ts";
 import type { EngineContext, SandboxContext } from "./context.ts";
 import { guardExit } from "./exit-guard.ts";
 import type { TapInfo } from "./hook-runner.ts";
+import { inspectSandbox, type SandboxInspection } from "./inspect.ts";
 import { listSandboxes, type SandboxSummary } from "./list.ts";
+import { removedAfter } from "./removed-after.ts";
 
 /** Creates sandboxes and owns those it created: closing it removes them, detached ones excepted. */
 export class Engine implements AsyncDisposable {
@@ -60,10 +62,7 @@ export class Engine implements AsyncDisposable {
       await sandbox.start(cancel);
       return sandbox;
     } catch (error) {
-      await sandbox[Symbol.asyncDispose]().catch((failure) =>
-        this.#context.log.error({ sandbox: sandbox.id, reason: messageOf(failure) }, "could not be removed"),
-      );
-      throw error;
+      throw await removedAfter(error, () => sandbox[Symbol.asyncDispose](), this.#context.log);
     }
   }
 
@@ -81,6 +80,11 @@ export class Engine implements AsyncDisposable {
   /** Every sandbox below the engine's root, whichever process made it. */
   list(): Promise<readonly SandboxSummary[]> {
     return listSandboxes(this.#context);
+  }
+
+  /** What the record of a sandbox says, whichever process has it: read without attaching. @throws NOT_FOUND, STATE_CORRUPT, INVALID_INPUT. */
+  inspect(id: string): Promise<SandboxInspection> {
+    return inspectSandbox(this.#context, checkId("sandbox.id", id));
   }
 
   /** Gives back what dead scripts have left and tries failed releases again; detached sandboxes that run are kept. */

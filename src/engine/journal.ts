@@ -15,6 +15,8 @@ export class Journal {
   readonly #volatile = new Map<number, Volatile>();
   #stored: boolean;
   #saving: Promise<void> = Promise.resolve();
+  /** The last write failed: what is stored is older than the record. */
+  #stale = false;
 
   private constructor(store: StateStore, record: SandboxRecord, stored: boolean) {
     this.#store = store;
@@ -28,9 +30,12 @@ export class Journal {
   }
 
   /** Stores a drafted record. @throws ALREADY_EXISTS before anything else has happened. */
-  async store(): Promise<void> {
-    await this.#store.create(this.record.id, toJson(this.record));
-    this.#stored = true;
+  store(): Promise<void> {
+    const create = this.#store.create(this.record.id, toJson(this.record)).then(() => {
+      this.#stored = true;
+    });
+    this.#saving = create.catch(() => {}); // whoever removes it waits for it, also when the caller has given up
+    return create;
   }
 
   get stored(): boolean {
@@ -84,10 +89,18 @@ export class Journal {
     const write = this.#saving.then(async () => {
       if (!this.#stored) return;
       const holdings = this.record.holdings.filter((holding) => !this.#volatile.has(holding.id));
+      this.#stale = true;
       await this.#store.write(this.record.id, toJson({ ...this.record, holdings }));
+      this.#stale = false;
     });
     this.#saving = write.catch(() => {});
     return write;
+  }
+
+  /** For a verb that has nothing to do, since an earlier try did all but store it. */
+  async saveIfStale(): Promise<void> {
+    await this.#saving;
+    if (this.#stale) await this.save();
   }
 
   /** Removes the record: the sandbox is no more. Later saves do nothing. */

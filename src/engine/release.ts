@@ -27,8 +27,17 @@ export type OnReleased = (holding: Holding, failure: Error | undefined) => Promi
  * The one way anything is given back, for rollback, stop, delete and gc alike: releases the wanted holdings, last acquired first, each
  * under a fresh deadline. All are attempted; one that fails stays in the journal as `failed` with its reason. A failure may be
  * cured by a later release (a device of a wedged VM goes with the VM), so those before the last success are tried once more.
+ *
+ * @throws STATE_IO when the journal cannot be written; everything has been attempted then.
  */
-export async function releaseHoldings(
+export async function releaseHoldings(scope: ReleaseScope, wanted: (holding: Holding) => boolean): Promise<Released> {
+  const released = await releaseUnsaved(scope, wanted);
+  await scope.journal.save();
+  return released;
+}
+
+/** The same, leaving it to the caller to save the journal. Never rejects. */
+export async function releaseUnsaved(
   scope: ReleaseScope,
   wanted: (holding: Holding) => boolean,
   onReleased?: OnReleased,
@@ -53,7 +62,6 @@ export async function releaseHoldings(
   }
   for (const holding of curable) await attempt(holding);
 
-  await scope.journal.save();
   const left = scope.journal.record.holdings
     .filter(wanted)
     .map(({ step, owner, kind, reason }) => ({ step, owner, kind, reason: reason ?? "" }));

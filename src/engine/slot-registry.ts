@@ -1,4 +1,4 @@
-import { messageOf, TapvisorError } from "../base/errors.ts";
+import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 
 interface Provider {
@@ -50,6 +50,7 @@ export class SlotRegistry {
       if (typeof made === "object" && made !== null) return made;
       throw new Error(`made ${String(made)}`);
     } catch (error) {
+      if (isTapvisorError(error)) throw error; // HOST_MISSING with its hint, say
       throw new TapvisorError("PLUGIN_FAILED", `Plugin "${provider.plugin}" cannot make its ${slot}: ${messageOf(error)}`, {
         data: { plugin: provider.plugin, slot },
         cause: error,

@@ -2,7 +2,7 @@ import { throwIfAborted, withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, type Rollback, TapvisorError, toError } from "../base/errors.ts";
 import type { Holding, HoldingKind, Json } from "../contracts/holding.ts";
 import type { HookRunner } from "./hook-runner.ts";
-import { type ReleaseScope, releaseHoldings } from "./release.ts";
+import { type ReleaseScope, releaseHoldings, releaseUnsaved } from "./release.ts";
 
 export interface TransactionScope extends ReleaseScope {
   readonly hooks: HookRunner;
@@ -105,7 +105,7 @@ export class Transaction<in Step extends string> {
     const { name, sandbox } = this.#operation;
     const error = asTapvisorError(thrown);
     this.#scope.log.warn({ operation: name, code: error.code, reason: error.message }, "rolling back");
-    const rollback: Rollback = await releaseHoldings(
+    const rollback: Rollback = await releaseUnsaved(
       this.#scope,
       (holding) => holding.id >= this.#first && holding.container === this.#operation.container,
       (holding, failure) =>
@@ -120,6 +120,10 @@ export class Transaction<in Step extends string> {
         }),
     );
     error.rollback = rollback;
+    // The first error stays the error: an old record names what has been released, and releasing that again is harmless.
+    await this.#scope.journal
+      .save()
+      .catch((failure) => this.#scope.log.error({ reason: messageOf(failure) }, "could not save the rollback"));
     return error;
   }
 

@@ -17,7 +17,7 @@ export function sandboxContext(engine: EngineContext, journal: Journal): Sandbox
     onAgentLost: (error) => void engine.hooks.observe("agentLost", { sandbox: id, error }),
   });
   const { hooks, probe, releaseTimeoutMs } = engine;
-  const holders = new Holders(engine.host.slots, ownHoldings(guest));
+  const holders = new Holders(engine.host.slots, ownHoldings(guest, engine.releaseTimeoutMs));
   const sb = { engine, id, journal, holders, hooks, guest, processes: new Map(), mutex: new Mutex(), log, probe, releaseTimeoutMs };
   return sb;
 }

@@ -1,3 +1,4 @@
+import { isTapvisorError, messageOf } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { type SandboxOptions, sandboxConfig } from "../config/sandbox-config.ts";
 import type { EngineContext, SandboxContext } from "../engine/context.ts";
@@ -33,17 +34,23 @@ export async function createSandbox(
     });
     return sb;
   } catch (error) {
-    await forget(sb);
+    await forget(sb, error);
     throw error;
   }
 }
 
 /** Removes the record of a sandbox whose rollback left nothing; otherwise it stays, as `failed`, for `delete` and `gc`. */
-async function forget(sb: SandboxContext): Promise<void> {
-  await sb.guest.disconnect();
-  if (!sb.journal.stored) return;
-  if (sb.journal.record.holdings.length > 0) await moveSandbox(sb, "failed");
-  else await sb.journal.remove();
+async function forget(sb: SandboxContext, thrown: unknown): Promise<void> {
+  try {
+    await sb.guest.disconnect();
+    if (sb.journal.record.holdings.length > 0) await moveSandbox(sb, "failed");
+    else await sb.journal.remove();
+  } catch (failure) {
+    const left = { step: "record", owner: `stateStore:${sb.engine.providers.stateStore}`, kind: "record", reason: messageOf(failure) };
+    sb.log.error(left, "could not be released");
+    if (isTapvisorError(thrown))
+      thrown.rollback = { undone: thrown.rollback?.undone ?? [], left: [...(thrown.rollback?.left ?? []), left] };
+  }
 }
 
 async function newRecord(engine: EngineContext, config: SandboxRecord["config"]): Promise<SandboxRecord> {

@@ -1,6 +1,8 @@
 import { mkdir, rm } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
+import { isTapvisorError } from "../base/errors.ts";
+import { ociHooks } from "../container/oci-hooks.ts";
 import type { GuestContainer } from "../contracts/agent.ts";
 import type { HoldingKind } from "../contracts/holding.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
@@ -31,10 +33,12 @@ export interface GuestProcessIntent {
 }
 
 /** The holdings that the engine itself acquires for a sandbox. */
-export function ownHoldings(guest: GuestLink) {
+export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number) {
   return {
     "run-directory": runDirectory,
+    "oci-hooks": ociHooks(releaseTimeoutMs),
     "agent-connection": {
+      inProcess: true,
       acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call)),
       release: () => guest.closeAgent(),
     } satisfies HoldingKind<AgentConnectionIntent, void>,
@@ -48,10 +52,17 @@ export function ownHoldings(guest: GuestLink) {
     } satisfies HoldingKind<GuestContainerIntent, void>,
     "guest-process": {
       acquire: (intent, call) => guest.client.startContainer(intent.container, call),
-      release: async ({ intent: { vm, container } }, call) =>
-        (await guest.reach(vm, call))?.signalProcess({ container, exec: container }, constants.signals.SIGKILL, true, call),
+      release: async ({ intent: { vm, container } }, call) => {
+        const agent = await guest.reach(vm, call);
+        await agent?.signalProcess({ container, exec: container }, constants.signals.SIGKILL, true, call).catch(unlessNeverStarted);
+      },
     } satisfies HoldingKind<GuestProcessIntent, void>,
   };
+}
+
+/** The request to start it may have failed before it reached the agent: then there is nothing to end. */
+function unlessNeverStarted(error: unknown): void {
+  if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== "FAILED_PRECONDITION") throw error;
 }
 
 /** A private directory for sockets and logs. What an earlier sandbox of the same id may have left there is removed first. */

@@ -5,6 +5,7 @@ import { createContainer } from "../container/create.ts";
 import { containerRecord } from "../container/state.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
+import { removedAfter } from "../engine/removed-after.ts";
 import type { State } from "../engine/states.ts";
 import { deleteSandbox } from "./delete.ts";
 import { letGo } from "./let-go.ts";
@@ -88,10 +89,7 @@ export class Sandbox implements AsyncDisposable {
       await container.start(signal ? { signal } : {});
       return container;
     } catch (error) {
-      await container
-        .delete()
-        .catch((failure) => this.#sb.log.error({ container: container.id, reason: String(failure) }, "could not be removed"));
-      throw error;
+      throw await removedAfter(error, () => container.delete(), this.#sb.log);
     }
   }
 

@@ -21,7 +21,7 @@ export function stopSandbox(sb: SandboxContext, options: StopOptions): Promise<v
 
 export async function stopSandboxLocked(sb: SandboxContext, options: StopOptions): Promise<void> {
   const { record } = sb.journal;
-  if (record.state === "stopped" || record.state === "failed") return;
+  if (record.state === "stopped" || record.state === "failed") return sb.journal.saveIfStale();
   requireSandbox(sb, "stop the sandbox", "ready", "running", "paused");
   const force = options.force ?? false;
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, force });

@@ -14,6 +14,10 @@ const WRONG: readonly (readonly [line: string, message: RegExp])[] = [
   ["run", /script/],
   ["doctor now", /now/],
   ["setup --config", /--config/],
+  ["inspect", /id/],
+  ["stop a b", /b/],
+  ["gc --force", /Unknown option "--force" of gc/],
+  ["ps --root", /--root/],
 ];
 
 for (const [line, message] of WRONG) {
@@ -30,7 +34,8 @@ s.test("without a command it prints the help and ends with code 2; --help ends w
   await using directory = await tempDirectory();
   const [none, help] = await Promise.all([cli([], { cwd: directory.path }), cli(["--help"], { cwd: directory.path })]);
   assert.equal([none.exitCode, help.exitCode], [2, 0]);
-  for (const command of ["run <script>", "setup", "doctor"]) assert.match(help.stdout, command);
+  for (const command of ["run <script>", "setup", "doctor", "ps", "inspect <id>", "stop <id>", "rm <id>", "gc", "hooks"])
+    assert.match(help.stdout, command);
   assert.is(none.stdout, help.stdout);
 });
 

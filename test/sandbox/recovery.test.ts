@@ -3,20 +3,10 @@ import { join } from "node:path";
 import { createEngine, isTapvisorError } from "tapvisor";
 import { presetFake } from "tapvisor/plugins/preset-fake";
 import * as assert from "uvu/assert";
-import { type FakeEngine, fakeEngine } from "../support/fake-engine.ts";
+import { fakeEngine, laterProcess } from "../support/fake-engine.ts";
 import { suite } from "../support/suite.ts";
 
 const s = suite("recovery");
-
-/** What a later process sees: the same host and records, an engine of its own, and every recorded owner dead. */
-async function laterProcess(world: FakeEngine) {
-  for (const id of world.state.ids()) {
-    const record = world.state.get(id) as { owner: { pid: number; startTime: string } | null };
-    if (record.owner) world.state.set(id, { ...record, owner: { ...record.owner, pid: 2 ** 22, startTime: "0" } } as never);
-  }
-  const preset = presetFake({ world: world.world, state: world.state });
-  return createEngine({ preset, root: join(world.directory, "root") });
-}
 
 s.test("gc() gives back what a dead script left, and the id is free again", async () => {
   await using world = await fakeEngine();

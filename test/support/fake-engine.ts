@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { createEngine, type Engine, type EngineOptions, type Plugin } from "tapvisor";
 import { presetFake } from "tapvisor/plugins/preset-fake";
 import { MemoryState } from "tapvisor/plugins/state-memory";
-import { FakeWorld } from "tapvisor/testing";
+import { type FakeSnapshot, FakeWorld } from "tapvisor/testing";
+import type { SandboxRecord } from "../../src/engine/record.ts";
+import type { Injector } from "./injector.ts";
 import { tempDirectory } from "./temp.ts";
 
 export interface FakeEngine extends AsyncDisposable {
@@ -16,20 +18,39 @@ export interface FakeEngine extends AsyncDisposable {
   /** The script dies as by `kill -9`: its VMs and connections end, and nothing of its engine runs any more. */
   killScript(): void;
   /** Everything that is held anywhere: the world, the records, the files. */
-  everything(): Promise<unknown>;
+  everything(): Promise<Everything>;
+}
+
+export interface Everything {
+  readonly world: FakeSnapshot;
+  readonly records: readonly SandboxRecord[];
+  /** Below the directory of the sandboxes' sockets and logs. */
+  readonly files: readonly string[];
+}
+
+export interface FakeEngineOptions {
+  readonly plugins?: readonly Plugin[];
+  readonly probe?: NonNullable<EngineOptions["probe"]>;
+  readonly releaseTimeoutMs?: number;
+  /** Sees everything and makes any of it fail; it takes the place of the probe. */
+  readonly injector?: Injector;
 }
 
 /** An engine on the fakes, with a root of its own. */
-export async function fakeEngine(
-  options: { plugins?: readonly Plugin[]; probe?: NonNullable<EngineOptions["probe"]>; releaseTimeoutMs?: number } = {},
-): Promise<FakeEngine> {
+export async function fakeEngine({ injector, plugins = [], ...options }: FakeEngineOptions = {}): Promise<FakeEngine> {
   const directory = await tempDirectory();
-  const world = new FakeWorld();
+  const world = injector?.world() ?? new FakeWorld();
   const state = new MemoryState();
   const rootfs = join(directory.path, "rootfs");
   await mkdir(rootfs);
   const root = join(directory.path, "root");
-  const engine = await createEngine({ preset: presetFake({ world, state }), root, ...options });
+  const engine = await createEngine({
+    preset: presetFake({ world, state }),
+    root,
+    plugins: [...(injector?.plugins(state) ?? []), ...plugins],
+    ...(injector ? { probe: injector.probe, releaseTimeoutMs: injector.releaseTimeoutMs } : {}),
+    ...options,
+  });
   let dead = false;
   return {
     engine,
@@ -43,7 +64,7 @@ export async function fakeEngine(
     },
     async everything() {
       const files = await readdir(join(root, "run"), { recursive: true }).catch(() => []);
-      const records = state.ids().map((id) => withoutCounters(state.get(id)));
+      const records = state.ids().map((id) => withoutCounters(state.get(id) as unknown as SandboxRecord));
       return { world: world.snapshot(), records, files: files.sort() };
     },
     async [Symbol.asyncDispose]() {
@@ -53,7 +74,16 @@ export async function fakeEngine(
   };
 }
 
+/** What a later process sees: the same host and records, an engine of its own, and every recorded owner dead. */
+export async function laterProcess({ world, state, directory }: FakeEngine): Promise<Engine> {
+  for (const id of state.ids()) {
+    const record = state.get(id) as { owner?: { pid: number; startTime: string } | null };
+    if (record.owner) state.set(id, { ...record, owner: { ...record.owner, pid: 2 ** 22, startTime: "0" } } as never);
+  }
+  return createEngine({ preset: presetFake({ world, state }), root: join(directory, "root") });
+}
+
 /** Ids of holdings count up for ever, so that they are never reused: they are no part of what is held. */
-function withoutCounters(record: unknown): unknown {
-  return { ...(record as object), nextHolding: 0 };
+function withoutCounters(record: SandboxRecord): SandboxRecord {
+  return { ...record, nextHolding: 0 };
 }

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { createFsStore } from "../../../plugins/state-fs/state-store.ts";
+import { startChild } from "../../support/child-process.ts";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
-import { startChild } from "./child-process.ts";
 
 interface Report {
   readonly id: string;
@@ -16,8 +16,8 @@ const s = suite("state-fs create race");
 s.test("of two processes that create the same id, exactly one wins and the record is the winner's", async () => {
   await using temporary = await tempDirectory();
   const directory = join(temporary.path, "state");
-  await using one = startChild<Report>("./create-child.ts", [directory]);
-  await using two = startChild<Report>("./create-child.ts", [directory]);
+  await using one = startChild<Report>(new URL("./create-child.ts", import.meta.url), [directory]);
+  await using two = startChild<Report>(new URL("./create-child.ts", import.meta.url), [directory]);
   await Promise.all([one.next(), two.next()]);
   let wins = 0;
   for (let round = 0; round < 100; round++) {

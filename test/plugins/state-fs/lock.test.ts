@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { currentBootId, identifyProcess, isTapvisorError } from "tapvisor/plugin";
 import { quietCall } from "tapvisor/testing";
 import * as assert from "uvu/assert";
-import { breakLock, lockPath, plant, readHolder } from "../../../plugins/state-fs/lock-file.ts";
 import { createFsStore } from "../../../plugins/state-fs/state-store.ts";
+import { breakLock, lockPath, plant, readHolder } from "../../../src/base/lock-file.ts";
+import { startChild } from "../../support/child-process.ts";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
-import { startChild } from "./child-process.ts";
 
 const s = suite("state-fs lock");
 
@@ -36,7 +36,7 @@ s.test(
   async () => {
     await using w = await world();
     const start = (hangAt: number) =>
-      startChild<{ holding: boolean; rounds: number; violations: number }>("./lock-child.ts", [
+      startChild<{ holding: boolean; rounds: number; violations: number }>(new URL("./lock-child.ts", import.meta.url), [
         w.directory,
         join(w.directory, "witness"),
         "50",
@@ -91,7 +91,12 @@ s.test(
 
 s.test("a process that waits gets the lock of a holder that is killed, and LOCKED names that holder before", async () => {
   await using w = await world();
-  await using holder = startChild<{ holding: boolean }>("./lock-child.ts", [w.directory, join(w.directory, "witness"), "1", "0"]);
+  await using holder = startChild<{ holding: boolean }>(new URL("./lock-child.ts", import.meta.url), [
+    w.directory,
+    join(w.directory, "witness"),
+    "1",
+    "0",
+  ]);
   assert.ok((await holder.next())?.holding);
   const pid = (await readHolder(w.lock))?.identity?.pid;
   const error = await w.store.lock("web", quietCall({ timeoutMs: 300 })).catch((reason: unknown) => reason);

@@ -16,6 +16,10 @@ export function startContainer(container: GuestContainer, signal: AbortSignal): 
   return container.turns.run(async () => {
     const { id, files, command, init } = container;
     if (!init) throw new StatusError("NOT_FOUND", `There is no container ${JSON.stringify(id)}`);
+    // Outside of what undoes a failed start: refusing a second one must not end the process that runs.
+    if (init.state !== "created") {
+      throw new StatusError("FAILED_PRECONDITION", `Cannot start the container: its process is ${init.state}, wanted created`);
+    }
     const logFile = join(files.directory, "log");
     const launch = {
       runtimeProgram: files.runtime.program,

@@ -11,9 +11,9 @@ export interface Child<Message> extends AsyncDisposable {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
 }
 
-/** A second process that runs a file of this folder and talks by messages. It dies with its scope. */
-export function startChild<Message>(file: string, args: readonly string[]): Child<Message> {
-  const child: ChildProcess = fork(fileURLToPath(new URL(file, import.meta.url)), args, { execArgv: ["--import", "tsx"] });
+/** A second process that runs a file and talks by messages. It dies with its scope. */
+export function startChild<Message>(file: URL, args: readonly string[]): Child<Message> {
+  const child: ChildProcess = fork(fileURLToPath(file), args, { execArgv: ["--import", "tsx"] });
   const messages: Message[] = [];
   let wake: () => void = () => {};
   child.on("message", (message) => {

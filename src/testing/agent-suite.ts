@@ -1,0 +1,22 @@
+import { connectionChecks } from "./agent-suite/connection-checks.ts";
+import { containerChecks } from "./agent-suite/container-checks.ts";
+import type { AgentFixture } from "./agent-suite/fixture.ts";
+import { streamChecks } from "./agent-suite/stream-checks.ts";
+import { checksOn, type SuiteOptions } from "./conformance/checks.ts";
+
+export type { AgentFixture } from "./agent-suite/fixture.ts";
+
+/**
+ * What every agent must do, as tests: the client on the host and what answers it in the guest, together.
+ *
+ * Each check leaves the guest as it found it, so a fixture may hand out one running guest again and again; see `collectChecks`.
+ *
+ * @example
+ * agentSuite("my agent", makeFixture, { suite });
+ */
+export function agentSuite(name: string, make: () => Promise<AgentFixture>, options: SuiteOptions): void {
+  const check = checksOn(name, make, options);
+  connectionChecks(check);
+  containerChecks(check);
+  streamChecks(check);
+}

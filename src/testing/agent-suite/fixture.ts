@@ -1,0 +1,76 @@
+import type { Agent, AgentClient, AgentTarget, GuestContainer, GuestProcessId } from "../../contracts/agent.ts";
+import { quietCall } from "../quiet-call.ts";
+
+/** A running guest with an agent in it, without a sandbox, and what the checks need around it. */
+export interface AgentFixture extends AsyncDisposable {
+  readonly agent: Agent;
+  readonly target: AgentTarget;
+  /**
+   * What creates a container that runs `args`; what it needs is plugged into the VM first. Its rootfs has busybox's `true`, `sh`, `cat` and
+   * `sleep` in /bin, a file /etc/passwd that cannot be executed, and PATH says /bin. Called once for each id.
+   */
+  container(id: string, args: readonly string[]): Promise<GuestContainer>;
+  /** Cuts the connections to the agent, as the death of its VM would. */
+  cut(): Promise<void>;
+}
+
+/** A client whose guest has a sandbox, and containers in it. */
+export interface AgentWorld {
+  readonly fixture: AgentFixture;
+  readonly client: AgentClient;
+  /** Creates a container; gives the id of its process. */
+  create(id: string, args: readonly string[]): Promise<GuestProcessId>;
+  /** Creates and starts one. */
+  run(id: string, args: readonly string[]): Promise<GuestProcessId>;
+}
+
+/** Connects, creates the sandbox, lets `body` use it, and takes all of it down. */
+export async function withSandbox(fixture: AgentFixture, body: (world: AgentWorld) => Promise<void>): Promise<void> {
+  const client = await fixture.agent.connect(fixture.target, quietCall());
+  const create = async (id: string, args: readonly string[]) => {
+    await client.createContainer(await fixture.container(id, args), quietCall());
+    return { container: id, exec: id };
+  };
+  const run = async (id: string, args: readonly string[]) => {
+    const process = await create(id, args);
+    await client.startContainer(id, quietCall());
+    return process;
+  };
+  try {
+    await client.createSandbox({ hostname: "box", sandbox: "box", storages: [] }, quietCall());
+    await body({ fixture, client, create, run });
+  } finally {
+    await client.close();
+    await cleanUp(fixture);
+  }
+}
+
+/** By a connection of its own: the check may have lost or closed the one it used. */
+async function cleanUp({ agent, target }: AgentFixture): Promise<void> {
+  const client = await agent.connect(target, quietCall()).catch(() => undefined); // a guest that is dead has nothing to take down
+  try {
+    await client?.destroySandbox(quietCall());
+  } finally {
+    await client?.close();
+  }
+}
+
+/** Everything a process writes to its standard output, to the end. */
+export async function readAll(client: AgentClient, process: GuestProcessId, stream: "stdout" | "stderr" = "stdout"): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const read = stream === "stdout" ? client.readStdout : client.readStderr;
+    const chunk = await read(process, 32 * 1024, quietCall());
+    if (chunk.length === 0) return Buffer.concat(chunks);
+    chunks.push(chunk);
+  }
+}
+
+/** Writes all of it, in as many calls as the process takes. */
+export async function writeAll(client: AgentClient, process: GuestProcessId, data: Uint8Array): Promise<void> {
+  for (let rest = data; rest.length > 0; ) {
+    const taken = await client.writeStdin(process, rest, quietCall());
+    if (!(taken >= 1 && taken <= rest.length)) throw new Error(`writeStdin() of ${rest.length} bytes took ${taken}`);
+    rest = rest.subarray(taken);
+  }
+}

@@ -1,0 +1,9 @@
+import { agentSuite } from "tapvisor/testing";
+import { suite } from "../../support/suite.ts";
+import { fakeAgentFixture } from "../../testing/support/fake-fixtures.ts";
+
+const s = suite("agent-fake conformance");
+
+agentSuite("agent-fake", () => fakeAgentFixture(), { suite: s });
+
+s.run();

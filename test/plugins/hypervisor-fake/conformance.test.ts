@@ -1,0 +1,18 @@
+import type { Guest } from "tapvisor/plugin";
+import { hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
+import { guestSuite, hypervisorSuite } from "tapvisor/testing";
+import { providerOf } from "../../support/fake-guest.ts";
+import { suite } from "../../support/suite.ts";
+import { fakeHypervisorFixture } from "../../testing/support/fake-fixtures.ts";
+
+const s = suite("hypervisor-fake conformance");
+
+hypervisorSuite("hypervisor-fake", () => fakeHypervisorFixture(), { suite: s });
+
+guestSuite(
+  "guest none",
+  async () => ({ guest: await providerOf<Guest>(hypervisorFake(), "guest", "none"), [Symbol.asyncDispose]: async () => {} }),
+  { suite: s },
+);
+
+s.run();

@@ -1,0 +1,69 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { findProcessesByMark, isAlive, signalProcess, type VmIntent } from "tapvisor/plugin";
+import { type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture, hypervisorSuite } from "tapvisor/testing";
+import { suite } from "../../support/suite.ts";
+import { tempDirectory } from "../../support/temp.ts";
+import { floodingKernel, haltingKernel, unpluggingKernel } from "./support/real-mode-kernel.ts";
+import { qemu, until } from "./support/world.ts";
+
+const s = suite("hypervisor-qemu conformance");
+
+const KERNELS: Readonly<Record<GuestBehaviour, () => Uint8Array>> = {
+  quiet: unpluggingKernel,
+  hostile: () => haltingKernel(HOSTILE_TEXT),
+  flood: floodingKernel,
+};
+
+/** Real QEMU with guests of a few bytes: they need no boot. */
+async function fixture(): Promise<HypervisorFixture> {
+  const temporary = await tempDirectory();
+  const directory = join(temporary.path, "shared");
+  await mkdir(directory);
+  await writeFile(join(directory, "greeting"), "hello");
+  const run = join(temporary.path, "run");
+  await mkdir(run);
+  const guests = new Map<string, GuestBehaviour>();
+  const hypervisor = await qemu({ accelerator: "tcg" });
+  return {
+    hypervisor,
+    directory,
+    async vmIntent(sandbox, guest) {
+      const nonce = randomBytes(16).toString("hex");
+      guests.set(nonce, guest);
+      const runDirectory = join(run, nonce.slice(0, 8));
+      await mkdir(runDirectory, { mode: 0o700 });
+      const kernel = join(temporary.path, `kernel-${guest}`);
+      await writeFile(kernel, KERNELS[guest]());
+      const memoryBytes = (64 * 2 ** 20) as VmIntent["memoryBytes"];
+      const boot = { kernel, kernelParameters: [], agentPort: "agent.channel.0" };
+      return { sandbox, nonce, runDirectory, vcpus: 1, memoryBytes, boot, detached: false };
+    },
+    async booted({ nonce, runDirectory }) {
+      if (guests.get(nonce) !== "quiet") return;
+      const console = join(runDirectory, "console.log");
+      await until(async () => (await readFile(console, "utf8").catch(() => "")).includes("READY"));
+    },
+    async kill({ process }) {
+      if (!process) throw new Error("a VM of QEMU is a process");
+      await signalProcess(process, "SIGKILL");
+      await until(async () => !(await isAlive(process)));
+    },
+    snapshot: () => held(run),
+    [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose](),
+  };
+}
+
+/** What stands on the host for the VMs with run directories in `run`. The log of a killed VM ends with it, a moment later. */
+async function held(run: string): Promise<unknown> {
+  const entries = await readdir(run, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(run));
+  return { files: files.sort(), mounts, processes: (await findProcessesByMark(run)).length };
+}
+
+if (process.getuid?.() === 0) hypervisorSuite("hypervisor-qemu", fixture, { suite: s });
+else s.skip("the whole suite", "shares need root");
+
+s.run();
