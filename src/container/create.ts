@@ -8,7 +8,7 @@ import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { expectHooks, RUN_HOOKS_STEP, runCreateHooks } from "./oci-hooks.ts";
 import { PLUG_IN_STEPS, plugIn } from "./plug-in.ts";
-import { moveContainer } from "./state.ts";
+import { moveContainer, noteContainer } from "./state.ts";
 
 /** The steps of creating a container, in order: the record first, so that a crash leaves a trace. */
 export const CREATE_CONTAINER_STEPS = ["record", ...PLUG_IN_STEPS, RUN_HOOKS_STEP, "commit"] as const;
@@ -51,7 +51,7 @@ export async function createContainer(sb: SandboxContext, options: ContainerOpti
 
 /** Drops the record of a container whose rollback left nothing; otherwise it stays, as `failed`. */
 async function forget(sb: SandboxContext, id: string): Promise<void> {
-  if (sb.journal.record.holdings.some((holding) => holding.container === id)) return moveContainer(sb, id, "failed");
+  if (sb.journal.record.holdings.some((holding) => holding.container === id)) return noteContainer(sb, id, "failed");
   delete sb.journal.record.containers[id];
   await sb.journal.save();
 }

@@ -1,7 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { GuestProcess } from "./guest-process.ts";
-import { moveContainer } from "./state.ts";
+import { noteContainer } from "./state.ts";
 
 /**
  * Waits for the container's process to end and records its exit code; state `stopped`. Its files stay plugged in until it is deleted or
@@ -15,11 +15,7 @@ export async function recordExit(sb: SandboxContext, id: string, process: GuestP
     record.exitCode = exitCode;
     for (const holding of sb.journal.record.holdings.filter((each) => each.container === id && each.kind === "guest-process"))
       sb.journal.drop(holding);
-    if (record.state === "running" || record.state === "paused")
-      await moveContainer(sb, id, "stopped").catch((error) => {
-        record.state = "stopped"; // a fact, stored or not: the next write stores it
-        throw error;
-      });
+    if (record.state === "running" || record.state === "paused") await noteContainer(sb, id, "stopped");
   } catch (error) {
     sb.log.debug({ container: id, reason: messageOf(error) }, "no longer following the container's process");
   }

@@ -19,7 +19,7 @@ export const RUN_HOOKS_STEP = "run-hooks";
 
 const KIND = "oci-hooks";
 
-interface OciHooksIntent {
+export interface OciHooksIntent {
   readonly container: string;
   /** A private directory that hooks are told of: in it lies `config.json`, the container's specification in terms of the host. */
   readonly bundle: string;
@@ -28,7 +28,7 @@ interface OciHooksIntent {
 }
 
 /** Present as soon as the first hook is about to run: from then on `poststop` is owed. */
-interface OciHooksGrant {
+export interface OciHooksGrant {
   /** The hook that runs now; `null` between hooks. */
   readonly process: ProcessIdentity | null;
 }

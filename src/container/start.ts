@@ -1,4 +1,3 @@
-import { messageOf } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
@@ -12,7 +11,7 @@ import { recordExit } from "./exit.ts";
 import { followProcess } from "./guest-process.ts";
 import { expectHooks, RUN_HOOKS_STEP, runCreateHooks, runPoststartHooks } from "./oci-hooks.ts";
 import { PLUG_IN_STEPS, plugIn, vmGrantOf } from "./plug-in.ts";
-import { containerRecord, moveContainer, requireContainer } from "./state.ts";
+import { containerRecord, moveContainer, noteContainer, requireContainer } from "./state.ts";
 
 /** The steps of starting a container; the plug-in steps and OCI hooks run only when it had been stopped. */
 export const START_CONTAINER_STEPS = [...PLUG_IN_STEPS, RUN_HOOKS_STEP, "start-process", "commit"] as const;
@@ -49,7 +48,8 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     } catch (error) {
       sb.processes.get(id)?.close();
       sb.processes.delete(id);
-      await moveToFailure(sb, id);
+      const incomplete = sb.journal.record.holdings.some(({ container, status }) => container === id && status === "failed");
+      await noteContainer(sb, id, incomplete ? "failed" : "stopped");
       throw error;
     }
     await runPoststartHooks(sb, record.config, signal);
@@ -61,11 +61,4 @@ async function releaseEarlier(sb: SandboxContext, id: string): Promise<void> {
   sb.processes.get(id)?.close();
   const { left } = await releaseHoldings(sb, isOf(id));
   if (left.length > 0) throw releaseIncomplete(id, left);
-}
-
-/** The state of a container whose start failed. Logs when it cannot be stored, so that the start's error stays the error. */
-async function moveToFailure(sb: SandboxContext, id: string): Promise<void> {
-  const incomplete = sb.journal.record.holdings.some(({ container, status }) => container === id && status === "failed");
-  const log = (error: unknown) => sb.log.error({ container: id, reason: messageOf(error) }, "could not store the state");
-  await moveContainer(sb, id, incomplete ? "failed" : "stopped").catch(log);
 }

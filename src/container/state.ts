@@ -1,4 +1,4 @@
-import { TapvisorError } from "../base/errors.ts";
+import { messageOf, TapvisorError } from "../base/errors.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { ContainerRecord } from "../engine/record.ts";
 import { canMove, requireState, type State } from "../engine/states.ts";
@@ -25,6 +25,16 @@ export async function moveContainer(sb: SandboxContext, id: string, to: State): 
     record.state = from; // as stored, so that the verb can be tried again
     throw error;
   });
+  await sb.hooks.observe("stateChange", { sandbox: sb.id, container: id, from, to });
+}
+
+/** Notes the state that a container is in by now, asked or not. Logs when that cannot be stored: the next write stores it. */
+export async function noteContainer(sb: SandboxContext, id: string, to: State): Promise<void> {
+  const record = containerRecord(sb, id);
+  const from = record.state;
+  if (from === to) return;
+  record.state = to;
+  await sb.journal.save().catch((error) => sb.log.error({ container: id, to, reason: messageOf(error) }, "could not store the state"));
   await sb.hooks.observe("stateChange", { sandbox: sb.id, container: id, from, to });
 }
 

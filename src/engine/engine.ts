@@ -44,12 +44,16 @@ export class Engine implements AsyncDisposable {
    * @throws INVALID_INPUT, ALREADY_EXISTS, HOST_MISSING, HOST_LIMIT, VM_FAILED, GUEST_BOOT_FAILED, HOOK_FAILED, ABORTED.
    */
   async createSandbox(options: SandboxOptions = {}, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
+    return this.#keep(await this.#create(options, signal));
+  }
+
+  async #create(options: SandboxOptions, signal: AbortSignal | undefined): Promise<SandboxContext> {
     this.#requireOpen("create a sandbox");
     const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
     const creating = createSandbox(this.#context, options, both);
     this.#creating.add(creating);
     try {
-      return this.#keep(await creating);
+      return await creating;
     } finally {
       this.#creating.delete(creating);
     }
@@ -57,12 +61,17 @@ export class Engine implements AsyncDisposable {
 
   /** Creates a sandbox and starts it; when the start fails it is removed again. */
   async runSandbox(options: SandboxOptions = {}, cancel: { readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
-    const sandbox = await this.createSandbox(options, cancel);
+    const sb = await this.#create(options, cancel.signal);
+    const sandbox = this.#keep(sb);
+    const remove = async () => {
+      await sandbox.stop({ force: true });
+      await sandbox.delete();
+    };
     try {
       await sandbox.start(cancel);
       return sandbox;
     } catch (error) {
-      throw await removedAfter(error, () => sandbox[Symbol.asyncDispose](), this.#context.log);
+      throw await removedAfter(error, { remove, held: () => sb.journal.record.holdings, log: this.#context.log });
     }
   }
 

@@ -2,7 +2,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { isTapvisorError } from "../base/errors.ts";
-import { ociHooks } from "../container/oci-hooks.ts";
+import { type OciHooksGrant, type OciHooksIntent, ociHooks } from "../container/oci-hooks.ts";
 import type { GuestContainer } from "../contracts/agent.ts";
 import type { HoldingKind } from "../contracts/holding.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
@@ -36,7 +36,7 @@ export interface GuestProcessIntent {
 export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number) {
   return {
     "run-directory": runDirectory,
-    "oci-hooks": ociHooks(releaseTimeoutMs),
+    "oci-hooks": ociHooks(releaseTimeoutMs) satisfies HoldingKind<OciHooksIntent, OciHooksGrant>,
     "agent-connection": {
       inProcess: true,
       acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call)),

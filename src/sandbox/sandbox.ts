@@ -12,7 +12,7 @@ import { letGo } from "./let-go.ts";
 import { pauseSandbox, resumeSandbox } from "./pause.ts";
 import { reconcile } from "./reconcile.ts";
 import { startSandbox } from "./start.ts";
-import { type StopOptions, stopSandbox } from "./stop.ts";
+import { isOf, type StopOptions, stopSandbox } from "./stop.ts";
 
 export interface SandboxStatus {
   readonly id: string;
@@ -89,7 +89,8 @@ export class Sandbox implements AsyncDisposable {
       await container.start(signal ? { signal } : {});
       return container;
     } catch (error) {
-      throw await removedAfter(error, () => container.delete(), this.#sb.log);
+      const held = () => this.#sb.journal.record.holdings.filter(isOf(container.id));
+      throw await removedAfter(error, { remove: () => container.delete(), held, log: this.#sb.log });
     }
   }
 

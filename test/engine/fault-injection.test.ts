@@ -77,7 +77,8 @@ async function everyPair(scenario: Scenario): Promise<void> {
     const first: Fault = { ...point, mode: point.at.startsWith("op:") ? "after" : "before" };
     const { trace: whole } = await liveThrough(scenario, [first], "gc");
     const strike = pointsOf(whole).findIndex(({ at, nth }) => at === point.at && nth === point.nth);
-    for (const { at, nth } of pointsOf(whole, strike + 1)) {
+    const rollback = whole.findIndex((event, index) => index > strike && event.startsWith("release:"));
+    for (const { at, nth } of pointsOf(whole, Math.max(strike + 1, rollback))) {
       for (const second of secondsOf(at, nth)) cases.push({ faults: [first, second], finish: cases.length % 2 ? "again" : "gc" });
     }
   }
