@@ -36,7 +36,7 @@ export interface GuestProcessIntent {
 export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number) {
   return {
     "run-directory": runDirectory,
-    "oci-hooks": ociHooks(releaseTimeoutMs) satisfies HoldingKind<OciHooksIntent, OciHooksGrant>,
+    "oci-hooks": ociHooks(releaseTimeoutMs) satisfies Pick<HoldingKind<OciHooksIntent, OciHooksGrant>, "release">,
     "agent-connection": {
       inProcess: true,
       acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call)),

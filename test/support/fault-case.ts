@@ -86,16 +86,16 @@ function isCausedBy(error: TapvisorError, fault: Fault | undefined): boolean {
 
 /** What the error says is left and what the record says could not be released are the same; a plain function's release is in no record. */
 function compareLeft(left: readonly LeftHolding[], { records }: Everything, scenario: Scenario): string[] {
-  const named = left
-    .filter(({ owner }) => !owner.startsWith("hook:"))
-    .map(({ step, owner, kind, reason }) => `${step} ${owner} ${kind} ${reason}`);
   // A container that could not be started nor, since a hook or the store refused, be removed is left whole, and can be deleted.
   const whole = scenario.name === "run container" && records.some(({ containers }) => containers.web?.state === "stopped");
+  const described = ({ step, owner, kind, reason }: Partial<LeftHolding>) => `${step} ${owner} ${kind}${whole ? "" : ` ${reason}`}`;
+  const named = left.filter(({ owner }) => !owner.startsWith("hook:")).map(described);
   const recorded = records
     .flatMap(({ holdings }) => holdings)
     .filter(({ status, container }) => status !== "held" || (whole && container === "web"))
-    .map(({ step, owner, kind, reason }) => `${step} ${owner} ${kind} ${reason}`);
+    .map(described);
   const wrong: string[] = [];
+  if (left.some(({ reason }) => reason === "")) wrong.push("something is left for no reason");
   if (named.join() !== recorded.join()) wrong.push(`left is [${named.join(", ")}], the record has [${recorded.join(", ")}]`);
   const states = records.flatMap(({ state, containers }) => [state, ...Object.values(containers).map((container) => container.state)]);
   if (left.length > 0 && !whole && !states.includes("failed")) wrong.push(`something is left and nothing is failed: ${states.join()}`);
