@@ -19,15 +19,14 @@ for (const scenario of SCENARIOS.filter(({ name }) => name.includes(process.env.
   s.test(`${scenario.name}: a fault and a failing release`, () => everyPair(scenario), { timeoutMs: 120_000 });
 }
 
-/**
- * Each event of the trace with its number among those of its name. A state that changes since a process ended is told whenever that end
- * arrives: no fault can be aimed at it.
- */
+/** Each event of the trace with its number among those of its name. */
 function pointsOf(trace: readonly string[], from = 0): { at: string; nth: number }[] {
-  return trace
-    .map((at, index) => ({ at, nth: trace.slice(0, index + 1).filter((each) => each === at).length }))
-    .slice(from)
-    .filter(({ at }) => at !== "hook:stateChange");
+  return trace.map((at, index) => ({ at, nth: trace.slice(0, index + 1).filter((each) => each === at).length })).slice(from);
+}
+
+/** A state that changes since a process ended is told whenever that end arrives: no fault can be aimed at it. */
+function isAimable({ at }: { readonly at: string }): boolean {
+  return at !== "hook:stateChange";
 }
 
 async function cleanTrace(scenario: Scenario): Promise<readonly string[]> {
@@ -52,9 +51,11 @@ function modesOf(at: string): readonly FaultMode[] {
 
 async function everyFault(scenario: Scenario): Promise<void> {
   const trace = await cleanTrace(scenario);
-  const cases = pointsOf(trace).flatMap((point) =>
-    modesOf(point.at).flatMap((mode) => (["again", "gc"] as const).map((finish) => ({ faults: [{ ...point, mode }], finish }))),
-  );
+  const cases = pointsOf(trace)
+    .filter(isAimable)
+    .flatMap((point) =>
+      modesOf(point.at).flatMap((mode) => (["again", "gc"] as const).map((finish) => ({ faults: [{ ...point, mode }], finish }))),
+    );
   await all(scenario, cases);
 }
 
@@ -73,7 +74,7 @@ async function everyPair(scenario: Scenario): Promise<void> {
   const trace = await cleanTrace(scenario);
   // What comes before the first step, all of it when there is none, gives back what is held.
   const firstStep = trace.findIndex((event) => event.startsWith("before:"));
-  const releasing = pointsOf(firstStep < 0 ? trace : trace.slice(0, firstStep));
+  const releasing = pointsOf(firstStep < 0 ? trace : trace.slice(0, firstStep)).filter(isAimable);
   const firsts = firstStep < 0 ? [] : pointsOf(trace, firstStep).filter(({ at }) => /^(before|after|op):/.test(at));
   const cases: { faults: Fault[]; finish: Finish }[] = [];
   for (const { at, nth } of releasing) {
@@ -84,7 +85,7 @@ async function everyPair(scenario: Scenario): Promise<void> {
     const { trace: whole } = await liveThrough(scenario, [first], "gc");
     const strike = pointsOf(whole).findIndex(({ at, nth }) => at === point.at && nth === point.nth);
     const rollback = whole.findIndex((event, index) => index > strike && event.startsWith("release:"));
-    for (const { at, nth } of pointsOf(whole, Math.max(strike + 1, rollback))) {
+    for (const { at, nth } of pointsOf(whole, Math.max(strike + 1, rollback)).filter(isAimable)) {
       for (const second of secondsOf(at, nth)) cases.push({ faults: [first, second], finish: cases.length % 2 ? "again" : "gc" });
     }
   }
