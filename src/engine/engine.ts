@@ -1,7 +1,7 @@
 import { TapvisorError, toError } from "../base/errors.ts";
 import { checkId } from "../base/ids.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import { type SandboxOptions, sandboxConfig } from "../config/sandbox-config.ts";
+import type { SandboxOptions } from "../config/sandbox-config.ts";
 import type { Finding } from "../contracts/finding.ts";
 import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
@@ -10,7 +10,6 @@ import { type CollectReport, collect } from "./collect.ts";
 import type { EngineContext, SandboxContext } from "./context.ts";
 import { guardExit } from "./exit-guard.ts";
 import type { TapInfo } from "./hook-runner.ts";
-import { joinHands } from "./in-hand.ts";
 import { inspectSandbox, type SandboxInspection } from "./inspect.ts";
 import { listSandboxes, type SandboxSummary } from "./list.ts";
 import { removedAfter } from "./removed-after.ts";
@@ -19,18 +18,15 @@ import { removedAfter } from "./removed-after.ts";
 export class Engine implements AsyncDisposable {
   readonly #context: EngineContext;
   readonly #sandboxes = new Map<string, Sandbox>();
-  readonly #creating = new Map<Promise<unknown>, string>();
+  readonly #creating = new Set<Promise<unknown>>();
   readonly #abort = new AbortController();
   readonly #unguard: () => void;
-  readonly #openHands: () => void;
   #closing: Promise<void> | undefined;
 
   /** Use `createEngine`. */
   constructor(context: EngineContext) {
     this.#context = context;
     this.#unguard = guardExit(() => this.close());
-    const holds = (id: string) => this.#sandboxes.has(id) || [...this.#creating.values()].includes(id);
-    this.#openHands = joinHands({ root: context.root, holds });
   }
 
   /** Everything the engine keeps on the host lives below here. */
@@ -54,9 +50,8 @@ export class Engine implements AsyncDisposable {
   async #create(options: SandboxOptions, signal: AbortSignal | undefined): Promise<SandboxContext> {
     this.#requireOpen("create a sandbox");
     const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
-    const { id } = sandboxConfig(options);
-    const creating = createSandbox(this.#context, { ...options, id }, both);
-    this.#creating.set(creating, id);
+    const creating = createSandbox(this.#context, options, both);
+    this.#creating.add(creating);
     try {
       return await creating;
     } finally {
@@ -88,7 +83,7 @@ export class Engine implements AsyncDisposable {
     this.#requireOpen("attach to a sandbox");
     const known = this.#sandboxes.get(id);
     if (known) return known;
-    return adoptSandbox(this.#context, checkId("sandbox.id", id), signal, (sb) => this.#keep(sb));
+    return this.#keep(await adoptSandbox(this.#context, checkId("sandbox.id", id), signal));
   }
 
   /** Every sandbox below the engine's root, whichever process made it. */
@@ -103,7 +98,7 @@ export class Engine implements AsyncDisposable {
 
   /** Gives back what dead scripts have left and tries failed releases again; detached sandboxes that run are kept. */
   gc(): Promise<CollectReport> {
-    return collect(this.#context);
+    return collect(this.#context, new Set(this.#sandboxes.keys()));
   }
 
   /** What `doctor` shows: what the backends found on this host, and how to mend it. */
@@ -132,12 +127,11 @@ export class Engine implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#abort.abort(new Error("the engine closes"));
-    await Promise.allSettled(this.#creating.keys());
+    await Promise.allSettled(this.#creating);
     const results = await Promise.allSettled([...this.#sandboxes.values()].map((sandbox) => sandbox[Symbol.asyncDispose]()));
     await this.#context.host.close();
     await this.#context.store.close();
     this.#unguard();
-    this.#openHands();
     const failed = results.find((result) => result.status === "rejected");
     if (failed) throw toError(failed.reason);
   }

@@ -1,7 +1,6 @@
 import { TapvisorError } from "../base/errors.ts";
 import { isAlive } from "../base/process-identity.ts";
 import type { EngineContext } from "../engine/context.ts";
-import { isInHand } from "../engine/in-hand.ts";
 import { Journal } from "../engine/journal.ts";
 
 /** The journal of a stored sandbox. @throws NOT_FOUND listing those there are, STATE_CORRUPT. */
@@ -15,9 +14,8 @@ export async function openJournal(engine: EngineContext, id: string): Promise<Jo
   });
 }
 
-/** Whether a live process has this sandbox in its hands: another one, or an engine of this one. */
-export async function isHeld(engine: EngineContext, journal: Journal): Promise<boolean> {
-  const { owner, id } = journal.record;
-  if (owner === null) return false;
-  return owner.pid === process.pid ? isInHand(engine.root, id) : isAlive(owner);
+/** Whether another live process has this sandbox in its hands. */
+export async function isHeldElsewhere(journal: Journal): Promise<boolean> {
+  const { owner } = journal.record;
+  return owner !== null && owner.pid !== process.pid && (await isAlive(owner));
 }

@@ -5,7 +5,7 @@ import { vmGrantOf } from "../container/plug-in.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
-import { resumeContainers } from "./adopt.ts";
+import { followContainers } from "./adopt.ts";
 import { exclusively } from "./exclusively.ts";
 import { moveSandbox, requireSandbox } from "./state.ts";
 
@@ -33,7 +33,7 @@ async function rejoinAgent(sb: SandboxContext, signal: AbortSignal | undefined):
   if (sb.guest.isConnected) return;
   const wait = { what: `the agent of sandbox "${sb.id}"`, timeoutMs: DEADLINES.agent, signal };
   await withDeadline(wait, (inner) => sb.guest.connectAgent(vmGrantOf(sb), { signal: inner, log: sb.log }));
-  await resumeContainers(sb);
+  followContainers(sb);
 }
 
 async function onVm(
