@@ -3,6 +3,7 @@ import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { State } from "../engine/states.ts";
+import { requireSandbox } from "../sandbox/state.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { deleteContainer } from "./delete.ts";
 import type { GuestProcess } from "./guest-process.ts";
@@ -54,15 +55,17 @@ export class Container implements AsyncDisposable {
     return startContainer(this.#sb, this.id, options.signal);
   }
 
-  /** Ends the process: SIGTERM, after `timeoutMs` (10 s) SIGKILL to all of it. Stopped already is success. */
+  /** Ends the process: SIGTERM, after `timeoutMs` (10 s) SIGKILL to all of it. Stopped or deleted already is success. */
   stop(options: StopOptions = {}): Promise<void> {
     return stopContainer(this.#sb, this.id, options);
   }
 
-  /** Sends a signal to the process, or with `all` to every process of the container. One that has ended already is success. */
+  /** Sends a signal to the process, or with `all` to every process of the container. One that has ended or been deleted is success. */
   async kill(signal: NodeJS.Signals | number = "SIGTERM", options: Cancellable & { readonly all?: boolean } = {}): Promise<void> {
     const number = signalNumber(signal);
-    if (this.state === "stopped") return;
+    const { containers } = this.#sb.journal.record;
+    if (!Object.hasOwn(containers, this.id) || this.state === "stopped") return;
+    requireSandbox(this.#sb, "signal the container", "ready", "running");
     requireContainer(this.#sb, this.id, "signal the container", "ready", "running", "paused");
     const wait = { what: `the signal to container "${this.id}"`, timeoutMs: DEADLINES.agent, signal: options.signal };
     await withDeadline(wait, (inner) =>

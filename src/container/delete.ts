@@ -1,6 +1,7 @@
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
+import { requireSandbox } from "../sandbox/state.ts";
 import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
 import { moveContainer, requireContainer } from "./state.ts";
 
@@ -12,6 +13,7 @@ export function deleteContainer(sb: SandboxContext, id: string, signal: AbortSig
 export async function deleteContainerLocked(sb: SandboxContext, id: string): Promise<void> {
   const { record } = sb.journal;
   if (!Object.hasOwn(record.containers, id)) return sb.journal.saveIfStale();
+  requireSandbox(sb, "delete the container", "ready", "running", "stopped", "failed"); // a frozen guest would not answer
   requireContainer(sb, id, "delete the container", "ready", "stopped", "failed");
   await sb.hooks.amend("beforeDelete", { sandbox: sb.id, container: id });
   await announceUnplug(sb, id);

@@ -14,15 +14,15 @@ export interface GuestProcess {
   close(): void;
 }
 
-/** Follows a process that has just been started. */
-export function followProcess(client: AgentClient, id: GuestProcessId, log: Logger): GuestProcess {
+/** Follows a process that has been started; `ahead` as for an `OutputStream`. */
+export function followProcess(client: AgentClient, id: GuestProcessId, ahead: boolean, log: Logger): GuestProcess {
   const stop = new AbortController();
   const stdin = new InputStream({
     write: (data, signal) => client.writeStdin(id, data, { signal, log }),
     close: (signal) => client.closeStdin(id, { signal, log }),
   });
-  const stdout = new OutputStream((maxBytes, signal) => client.readStdout(id, maxBytes, { signal, log }));
-  const stderr = new OutputStream((maxBytes, signal) => client.readStderr(id, maxBytes, { signal, log }));
+  const stdout = new OutputStream((maxBytes, signal) => client.readStdout(id, maxBytes, { signal, log }), ahead);
+  const stderr = new OutputStream((maxBytes, signal) => client.readStderr(id, maxBytes, { signal, log }), ahead);
   const exited = client.waitProcess(id, { signal: stop.signal, log });
   exited.catch(() => {}); // whoever waits gets it
   const close = () => {

@@ -22,12 +22,13 @@ export class OutputStream extends Readable {
   readonly #stop = new AbortController();
   #reading = false;
 
-  constructor(readChunk: ReadChunk) {
+  /** `ahead`: the first bytes are asked for at once, which saves a round trip later; a reader of another process would then not get them. */
+  constructor(readChunk: ReadChunk, ahead: boolean) {
     super({ highWaterMark: READ_BYTES });
     this.#readChunk = readChunk;
     // A script that does not read this stream must not die of its error; a reader gets it from its own read.
     this.on("error", () => {});
-    this.read(0); // the first request leaves now: it would cost a round trip later
+    if (ahead) this.read(0);
   }
 
   /** Lines without their end, "\n" or "\r\n"; one longer than 1 MiB comes in pieces of that size. */

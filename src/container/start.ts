@@ -39,7 +39,7 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
         delete record.exitCode;
         const intent: GuestProcessIntent = { vm: vmGrantOf(sb), container: id };
         await tx.acquire("start-process", { owner: ENGINE, kind: "guest-process" }, intent, DEADLINES.agent);
-        const process = followProcess(sb.guest.client, { container: id, exec: id }, sb.log);
+        const process = followProcess(sb.guest.client, { container: id, exec: id }, !sb.journal.record.config.detached, sb.log);
         sb.processes.set(id, process);
         await tx.run("commit", DEADLINES.release, () => moveContainer(sb, id, "running"));
         await sb.hooks.notify("afterStart", { sandbox: sb.id, container: id });

@@ -7,14 +7,18 @@ import { releaseIncomplete, type StopOptions } from "../sandbox/stop.ts";
 import { containerRecord, moveContainer, requireContainer } from "./state.ts";
 import { terminate } from "./terminate.ts";
 
-/** Ends the container's process; state `stopped`. Stopped already is success. By force, errors of the guest are ignored. */
+/**
+ * Ends the container's process; state `stopped`. Stopped or deleted already is success. By force errors of the guest are ignored; when nobody
+ * can tell whether the process has ended, the state is `failed`.
+ */
 export function stopContainer(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
   return exclusively(sb, options.signal, () => stopContainerLocked(sb, id, options));
 }
 
 export async function stopContainerLocked(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
   const force = options.force ?? false;
-  if (containerRecord(sb, id).state === "stopped") return sb.journal.saveIfStale();
+  const { containers } = sb.journal.record;
+  if (!Object.hasOwn(containers, id) || containerRecord(sb, id).state === "stopped") return sb.journal.saveIfStale();
   requireContainer(sb, id, "stop", "ready", "running", "paused");
   if (!force) requireSandbox(sb, "stop the container", "ready", "running");
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, container: id, force });
@@ -26,6 +30,6 @@ export async function stopContainerLocked(sb: SandboxContext, id: string, option
   }
   const { left } = await releaseHoldings(sb, (holding) => holding.container === id && holding.kind === "guest-process");
   if (left.length > 0 && !force) throw releaseIncomplete(id, left);
-  await moveContainer(sb, id, "stopped");
+  await moveContainer(sb, id, left.length > 0 ? "failed" : "stopped");
   await sb.hooks.notify("afterStop", { sandbox: sb.id, container: id, force });
 }

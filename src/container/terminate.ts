@@ -10,8 +10,9 @@ export async function terminate(sb: SandboxContext, id: string, options: StopOpt
   const process = sb.processes.get(id);
   if (!process) return;
   const target = { container: id, exec: id };
+  const timeoutMs = options.force ? sb.releaseTimeoutMs : DEADLINES.agent;
   const send = (signal: number, all: boolean) =>
-    withDeadline({ what: `the signal to container "${id}"`, timeoutMs: DEADLINES.agent, signal: options.signal }, (inner) =>
+    withDeadline({ what: `the signal to container "${id}"`, timeoutMs, signal: options.signal }, (inner) =>
       sb.guest.client.signalProcess(target, signal, all, { signal: inner, log: sb.log }),
     );
   if (!options.force) {
@@ -19,7 +20,7 @@ export async function terminate(sb: SandboxContext, id: string, options: StopOpt
     if (await endsWithin(process.exited, options.timeoutMs ?? DEADLINES.stop, options.signal)) return;
   }
   await send(constants.signals.SIGKILL, true);
-  await withDeadline({ what: `container "${id}" to end`, timeoutMs: DEADLINES.agent, signal: options.signal }, () => process.exited);
+  await withDeadline({ what: `container "${id}" to end`, timeoutMs, signal: options.signal }, () => process.exited);
 }
 
 async function endsWithin(exited: Promise<unknown>, timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {

@@ -2,8 +2,8 @@ import { isTapvisorError, type LeftHolding, messageOf } from "../base/errors.ts"
 import { isAlive } from "../base/process-identity.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
 import { sandboxContext } from "../sandbox/context.ts";
-import { exclusively } from "../sandbox/exclusively.ts";
-import { isHeldElsewhere } from "../sandbox/open.ts";
+import { locked } from "../sandbox/exclusively.ts";
+import { type Hands, isHeld } from "../sandbox/open.ts";
 import { releaseSandbox } from "../sandbox/stop.ts";
 import type { EngineContext } from "./context.ts";
 import { Journal } from "./journal.ts";
@@ -21,7 +21,7 @@ export interface CollectReport {
 }
 
 /** Gives back what dead scripts have left, and tries failed releases again. A live process's sandbox is never touched, nor a stranger's anything. */
-export async function collect(engine: EngineContext, mine: ReadonlySet<string>): Promise<CollectReport> {
+export async function collect(engine: EngineContext, hands: Hands): Promise<CollectReport> {
   const report = {
     collected: [] as string[],
     kept: [] as string[],
@@ -30,7 +30,7 @@ export async function collect(engine: EngineContext, mine: ReadonlySet<string>):
   };
   for (const id of await engine.store.list()) {
     try {
-      const outcome = mine.has(id) ? "kept" : await collectOne(engine, id);
+      const outcome = await collectOne(engine, id, hands);
       if (outcome !== "gone") report[outcome].push(id);
     } catch (error) {
       if (isTapvisorError(error) && error.code === "RELEASE_INCOMPLETE") report.failed.push({ id, left: error.data.left });
@@ -40,21 +40,28 @@ export async function collect(engine: EngineContext, mine: ReadonlySet<string>):
   return report;
 }
 
-async function collectOne(engine: EngineContext, id: string): Promise<"collected" | "kept" | "gone"> {
-  const journal = await Journal.open(engine.store, id);
-  if (!journal) return "gone";
-  if (await isInUse(journal)) return "kept";
-  const sb = sandboxContext(engine, journal);
-  await exclusively(sb, undefined, async () => {
-    await releaseSandbox(sb, true);
+async function collectOne(engine: EngineContext, id: string, hands: Hands): Promise<"collected" | "kept" | "gone"> {
+  const early = await look(engine, id, hands);
+  if (typeof early === "string") return early; // what is in use is not waited for
+  return locked(engine, id, undefined, async () => {
+    // Read again: another process may have collected or adopted it meanwhile, or made a new one of the same id.
+    const journal = await look(engine, id, hands);
+    if (typeof journal === "string") return journal;
+    await releaseSandbox(sandboxContext(engine, journal), true);
     await journal.remove();
+    return "collected";
   });
-  return "collected";
 }
 
-async function isInUse(journal: Journal): Promise<boolean> {
+async function look(engine: EngineContext, id: string, hands: Hands): Promise<Journal | "kept" | "gone"> {
+  const journal = await Journal.open(engine.store, id);
+  if (!journal) return "gone";
+  return (await isInUse(journal, hands)) ? "kept" : journal;
+}
+
+async function isInUse(journal: Journal, hands: Hands): Promise<boolean> {
   const { record } = journal;
-  if (await isHeldElsewhere(journal)) return true;
+  if (await isHeld(journal, hands)) return true;
   if (record.state === "failed" || record.state === "creating") return false;
   if (!record.config.detached) return false;
   const vm = record.holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;

@@ -1,7 +1,7 @@
 import { TapvisorError, toError } from "../base/errors.ts";
 import { checkId } from "../base/ids.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import type { SandboxOptions } from "../config/sandbox-config.ts";
+import { type SandboxOptions, sandboxConfig } from "../config/sandbox-config.ts";
 import type { Finding } from "../contracts/finding.ts";
 import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
@@ -18,7 +18,11 @@ import { removedAfter } from "./removed-after.ts";
 export class Engine implements AsyncDisposable {
   readonly #context: EngineContext;
   readonly #sandboxes = new Map<string, Sandbox>();
-  readonly #creating = new Set<Promise<unknown>>();
+  readonly #creating = new Map<Promise<unknown>, string>();
+  readonly #hands = {
+    holds: (id: string) => this.#sandboxes.has(id) || [...this.#creating.values()].includes(id),
+    keep: (sb: SandboxContext) => this.#keep(sb),
+  };
   readonly #abort = new AbortController();
   readonly #unguard: () => void;
   #closing: Promise<void> | undefined;
@@ -50,8 +54,9 @@ export class Engine implements AsyncDisposable {
   async #create(options: SandboxOptions, signal: AbortSignal | undefined): Promise<SandboxContext> {
     this.#requireOpen("create a sandbox");
     const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
-    const creating = createSandbox(this.#context, options, both);
-    this.#creating.add(creating);
+    const { id } = sandboxConfig(options);
+    const creating = createSandbox(this.#context, { ...options, id }, both);
+    this.#creating.set(creating, id);
     try {
       return await creating;
     } finally {
@@ -83,7 +88,7 @@ export class Engine implements AsyncDisposable {
     this.#requireOpen("attach to a sandbox");
     const known = this.#sandboxes.get(id);
     if (known) return known;
-    return this.#keep(await adoptSandbox(this.#context, checkId("sandbox.id", id), signal));
+    return adoptSandbox(this.#context, checkId("sandbox.id", id), signal, this.#hands);
   }
 
   /** Every sandbox below the engine's root, whichever process made it. */
@@ -98,7 +103,7 @@ export class Engine implements AsyncDisposable {
 
   /** Gives back what dead scripts have left and tries failed releases again; detached sandboxes that run are kept. */
   gc(): Promise<CollectReport> {
-    return collect(this.#context, new Set(this.#sandboxes.keys()));
+    return collect(this.#context, this.#hands);
   }
 
   /** What `doctor` shows: what the backends found on this host, and how to mend it. */
@@ -127,7 +132,7 @@ export class Engine implements AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#abort.abort(new Error("the engine closes"));
-    await Promise.allSettled(this.#creating);
+    await Promise.allSettled(this.#creating.keys());
     const results = await Promise.allSettled([...this.#sandboxes.values()].map((sandbox) => sandbox[Symbol.asyncDispose]()));
     await this.#context.host.close();
     await this.#context.store.close();

@@ -51,7 +51,7 @@ export class Journal {
 
   /** Adds a holding about to be acquired. It reaches the store with the next `save`. */
   intend(holding: Pick<Holding, "step" | "owner" | "kind" | "container" | "intent">): Holding {
-    const added: Holding = { id: this.record.nextHolding++, status: "pending", ...holding };
+    const added: Holding = { ...holding, id: this.record.nextHolding++, status: "pending" };
     this.record.holdings.push(added);
     return added;
   }
@@ -95,6 +95,14 @@ export class Journal {
     });
     this.#saving = write.catch(() => {});
     return write;
+  }
+
+  /** Writes the record, also when it has been removed: something of it is there after all. @throws ALREADY_EXISTS when its id is another's now. */
+  async saveOrStore(): Promise<void> {
+    await this.#saving;
+    if (this.#stored) return this.save();
+    this.record.state = "failed";
+    return this.store();
   }
 
   /** For a verb that has nothing to do, since an earlier try did all but store it. */

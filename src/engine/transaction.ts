@@ -57,14 +57,17 @@ export class Transaction<in Step extends string> {
     let acquiring: Promise<G> | undefined;
     let abandoned = false;
     try {
-      return await this.run(step, timeoutMs, async (signal) => {
-        const holding = journal.intend({ step, ...from, ...this.#container(), intent: intent as Json });
-        if (!holder.inProcess) await journal.save();
-        acquiring = holder.acquire(intent, { signal, log }).then(async (grant) => {
-          if (abandoned) await this.#releaseLate(step, holder, intent, grant);
+      return await this.run(step, timeoutMs, (signal) => {
+        const begin = async () => {
+          const holding = journal.intend({ step, ...from, ...this.#container(), intent: intent as Json });
+          if (!holder.inProcess) await journal.save();
+          throwIfAborted(signal, step); // the operation may have failed while its intent was written
+          const grant = await holder.acquire(intent, { signal, log });
+          if (abandoned) await this.#releaseLate(holding, holder, intent, grant);
           else journal.update(holding, { status: "held", grant: grant as Json });
           return grant;
-        });
+        };
+        acquiring = begin();
         return acquiring;
       });
     } catch (error) {
@@ -127,13 +130,20 @@ export class Transaction<in Step extends string> {
     return error;
   }
 
-  /** What was granted after its release had run is given back when it arrives, so that nothing late can leak. */
-  async #releaseLate<I, G>(step: string, holder: HoldingKind<I, G>, intent: I, grant: G): Promise<void> {
-    const { log } = this.#scope;
+  /** What was granted after its release had run is given back when it arrives; when that fails it is recorded, so that nothing late can leak. */
+  async #releaseLate<I, G>(holding: Holding, holder: HoldingKind<I, G>, intent: I, grant: G): Promise<void> {
+    const { log, journal } = this.#scope;
+    const { step } = holding;
     log.warn({ step }, "granted after the operation had failed: released");
-    await withDeadline({ what: `the late release of ${step}`, timeoutMs: this.#scope.releaseTimeoutMs }, (signal) =>
-      holder.release({ intent, grant }, { signal, log }),
-    ).catch((error) => log.error({ step, reason: messageOf(error) }, "could not be released"));
+    try {
+      await withDeadline({ what: `the late release of ${step}`, timeoutMs: this.#scope.releaseTimeoutMs }, (signal) =>
+        holder.release({ intent, grant }, { signal, log }),
+      );
+    } catch (error) {
+      log.error({ step, reason: messageOf(error) }, "could not be released");
+      journal.update(journal.intend(holding), { status: "failed", grant: grant as Json, reason: messageOf(error) });
+      await journal.saveOrStore().catch((failure) => log.error({ step, reason: messageOf(failure) }, "could not be recorded"));
+    }
   }
 
   #container(): { readonly container?: string } {

@@ -10,6 +10,8 @@ export function deleteSandbox(sb: SandboxContext, signal: AbortSignal | undefine
     requireSandbox(sb, "delete the sandbox", "ready", "paused", "stopped", "failed", "creating");
     await sb.hooks.amend("beforeDelete", { sandbox: sb.id });
     await releaseSandbox(sb, true);
+    sb.journal.record.state = "stopped"; // it has no VM any more, should its record not go
+    for (const container of Object.values(sb.journal.record.containers)) container.state = "stopped";
     await sb.journal.remove();
     await sb.hooks.notify("afterDelete", { sandbox: sb.id });
   });

@@ -89,7 +89,7 @@ export class GuestLink {
     void client.lost.then((error) => {
       if (this.#client !== client) return;
       this.#client = undefined;
-      if (error) this.#events.onAgentLost(error);
+      if (error && !this.#forsaken) this.#events.onAgentLost(error);
     });
     return client;
   }

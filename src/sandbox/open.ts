@@ -14,8 +14,14 @@ export async function openJournal(engine: EngineContext, id: string): Promise<Jo
   });
 }
 
-/** Whether another live process has this sandbox in its hands. */
-export async function isHeldElsewhere(journal: Journal): Promise<boolean> {
-  const { owner } = journal.record;
-  return owner !== null && owner.pid !== process.pid && (await isAlive(owner));
+/** What an engine has in its hands: a record names only the process. */
+export interface Hands {
+  /** Whether it has the sandbox, or is making it. */
+  holds(sandbox: string): boolean;
+}
+
+/** Whether this engine or another live process has this sandbox. Other engines of this process are not asked. */
+export async function isHeld({ record: { id, owner } }: Journal, hands: Hands): Promise<boolean> {
+  if (owner === null) return false;
+  return owner.pid === process.pid ? hands.holds(id) : isAlive(owner);
 }

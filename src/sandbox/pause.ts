@@ -1,11 +1,11 @@
 import { withDeadline } from "../base/deadline.ts";
-import { TapvisorError } from "../base/errors.ts";
+import { messageOf, TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { vmGrantOf } from "../container/plug-in.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
-import { followContainers } from "./adopt.ts";
+import { resumeContainers } from "./adopt.ts";
 import { exclusively } from "./exclusively.ts";
 import { moveSandbox, requireSandbox } from "./state.ts";
 
@@ -13,8 +13,10 @@ import { moveSandbox, requireSandbox } from "./state.ts";
 export function pauseSandbox(sb: SandboxContext, signal: AbortSignal | undefined): Promise<void> {
   return exclusively(sb, signal, async () => {
     requireSandbox(sb, "pause the sandbox", "running");
-    await onVm(sb, "pause", signal, (vm, call) => vm.pause(call));
-    await moveSandbox(sb, "paused");
+    await orTakeBack(sb, "resume", async () => {
+      await onVm(sb, "pause", signal, (vm, call) => vm.pause(call));
+      await moveSandbox(sb, "paused");
+    });
   });
 }
 
@@ -22,10 +24,23 @@ export function pauseSandbox(sb: SandboxContext, signal: AbortSignal | undefined
 export function resumeSandbox(sb: SandboxContext, signal: AbortSignal | undefined): Promise<void> {
   return exclusively(sb, signal, async () => {
     requireSandbox(sb, "resume the sandbox", "paused");
-    await onVm(sb, "resume", signal, (vm, call) => vm.resume(call));
-    await rejoinAgent(sb, signal);
-    await moveSandbox(sb, "running");
+    await orTakeBack(sb, "pause", async () => {
+      await onVm(sb, "resume", signal, (vm, call) => vm.resume(call));
+      await rejoinAgent(sb, signal);
+      await moveSandbox(sb, "running");
+    });
   });
+}
+
+/** Takes back what may have taken effect before it failed, under a deadline of its own: the VM is as its state says. */
+async function orTakeBack(sb: SandboxContext, opposite: "pause" | "resume", work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const log = (failure: unknown) => sb.log.error({ reason: messageOf(failure) }, `could not ${opposite} the VM again`);
+    await onVm(sb, opposite, undefined, (vm, call) => vm[opposite](call)).catch(log);
+    throw error;
+  }
 }
 
 /** A paused sandbox may have been adopted: its agent could not answer until now. */
@@ -33,7 +48,7 @@ async function rejoinAgent(sb: SandboxContext, signal: AbortSignal | undefined):
   if (sb.guest.isConnected) return;
   const wait = { what: `the agent of sandbox "${sb.id}"`, timeoutMs: DEADLINES.agent, signal };
   await withDeadline(wait, (inner) => sb.guest.connectAgent(vmGrantOf(sb), { signal: inner, log: sb.log }));
-  followContainers(sb);
+  await resumeContainers(sb);
 }
 
 async function onVm(

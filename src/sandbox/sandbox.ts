@@ -1,4 +1,4 @@
-import { TapvisorError } from "../base/errors.ts";
+import { isTapvisorError, TapvisorError } from "../base/errors.ts";
 import type { ContainerOptions } from "../config/container-config.ts";
 import { type Cancellable, Container } from "../container/container.ts";
 import { createContainer } from "../container/create.ts";
@@ -73,8 +73,11 @@ export class Sandbox implements AsyncDisposable {
 
   /** Removes a sandbox that does not run. Deleted already is success. @throws INVALID_STATE, RELEASE_INCOMPLETE. */
   async delete(options: Cancellable = {}): Promise<void> {
-    await deleteSandbox(this.#sb, options.signal);
-    this.#onGone();
+    try {
+      await deleteSandbox(this.#sb, options.signal);
+    } finally {
+      if (!this.#sb.journal.stored) this.#onGone(); // also when only what came after the removal has failed
+    }
   }
 
   /** Creates a container, at most 30 s for each step; state `ready`. A failure leaves nothing. @throws ALREADY_EXISTS, INVALID_INPUT, UNSUPPORTED. */
@@ -105,7 +108,9 @@ export class Sandbox implements AsyncDisposable {
 
   /** What it is now: a VM that has died meanwhile is noticed, and what it held given back. */
   async status(): Promise<SandboxStatus> {
-    await reconcile(this.#sb);
+    await reconcile(this.#sb).catch((error) => {
+      if (!isTapvisorError(error) || error.code !== "RELEASE_INCOMPLETE") throw error; // `left` names it
+    });
     const { id, state, created, config, containers, holdings, annotations } = this.#sb.journal.record;
     const vm = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
     return {

@@ -100,6 +100,21 @@ s.test("attaching to a sandbox whose VM has died gives back what it held and lea
   await sandbox.delete();
 });
 
+s.test("an attachment that fails lets the sandbox go again", async () => {
+  await using world = await fakeEngine();
+  await world.engine.runSandbox({ id: "box", detached: true });
+  await world.engine.close();
+  await using later = await laterProcess(world);
+  world.world.failNext("agent.connect", { when: "before" });
+  const error = await later.sandbox("box").catch((thrown: unknown) => thrown);
+  assert.ok(isTapvisorError(error));
+  assert.is((world.state.get("box") as { owner: unknown }).owner, null);
+  assert.is(world.world.snapshot().vms[0]?.views, 0);
+  const sandbox = await later.sandbox("box");
+  await sandbox.stop({ force: true });
+  await sandbox.delete();
+});
+
 s.test("attaching names an id that is not there, and one that another live process has", async () => {
   await using world = await fakeEngine();
   await mkdir(join(world.directory, "root"), { recursive: true });

@@ -12,7 +12,7 @@ import type { StepEvent } from "../../src/engine/probe.ts";
  */
 export type FaultMode = "before" | "after" | "hang" | "late" | "abort";
 
-/** A point is the nth event of a name since `begin`. */
+/** A point is the nth event of a name since `begin`; of all events but the state store's when `at` is `*`. */
 export interface Fault {
   readonly at: string;
   readonly nth: number;
@@ -64,9 +64,14 @@ export class Injector {
     if (!trace) return work();
     trace.push(name);
     const nth = trace.filter((each) => each === name).length;
-    const index = this.#faults.findIndex((fault) => fault.at === name && (fault.persists ? fault.nth <= nth : fault.nth === nth));
-    const fault = this.#faults[index];
-    if (!fault) return work();
+    const any = name.startsWith("store:") ? 0 : trace.filter((each) => !each.startsWith("store:")).length;
+    const index = this.#faults.findIndex((fault) => {
+      const count = fault.at === "*" ? any : fault.at === name ? nth : 0;
+      return fault.persists ? count >= fault.nth : count === fault.nth;
+    });
+    const found = this.#faults[index];
+    if (!found) return work();
+    const fault = { ...found, at: name };
     this.#struck[index] = (this.#struck[index] ?? 0) + 1;
     if (fault.mode === "abort" || fault.mode === "hang") this.caller.abort(injected(fault));
     if (fault.mode === "before") throw injected(fault);

@@ -24,6 +24,9 @@ export function disagreements({ world, records, files }: Everything): string[] {
     const vm = world.vms.find(({ sandbox }) => sandbox === record.id);
     compare(record, "run-directory", files.includes(record.id) ? [record.id] : [], () => record.id, check);
     compare(record, "vm", vm ? [vm.nonce] : [], (intent) => (intent as { nonce: string }).nonce, check);
+    if (vm && ["ready", "running", "paused"].includes(record.state)) {
+      check((vm.state === "paused") === (record.state === "paused"), `${record.id} is ${record.state}, its VM ${vm.state}`);
+    }
     // What is inside a VM that could not be ended goes with it: its own holding stands for all.
     const covered = record.holdings.some(({ kind, status }) => kind === "vm" && status !== "held");
     if (!covered && vm?.state !== "ended") checkInside(record, vm, check);

@@ -134,6 +134,25 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: "pause sandbox",
+    steps: [],
+    failure: "back",
+    async prepare(fake) {
+      const sandbox = await runningSandbox(fake);
+      return (signal) => sandbox.pause(cancel(signal));
+    },
+  },
+  {
+    name: "resume sandbox",
+    steps: [],
+    failure: "back",
+    async prepare(fake) {
+      const sandbox = await runningSandbox(fake);
+      await sandbox.pause();
+      return (signal) => sandbox.resume(cancel(signal));
+    },
+  },
+  {
     name: "stop container",
     steps: [],
     failure: "onward",

@@ -1,0 +1,53 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { makeExampleRootfs } from "../../scripts/example-rootfs.ts";
+import type { Crash } from "./crash-child.ts";
+import { tempDirectory } from "./temp.ts";
+import { hostView } from "./whole-world.ts";
+
+/** A place for engines of several processes, and scripts that die in it. */
+export async function crashScene() {
+  const directory = await tempDirectory();
+  const root = join(directory.path, "root");
+  const rootfs = join(directory.path, "rootfs");
+  makeExampleRootfs(rootfs);
+  await mkdir(root);
+  const empty = await hostView(root);
+  return {
+    path: directory.path,
+    root,
+    rootfs,
+    /** What the host shows when nothing is held. */
+    empty,
+    /** Runs a script that must die as told; resolves when its process is gone. */
+    dies: (crash: Omit<Crash, "root" | "rootfs">) => dies({ root, rootfs, ...crash }),
+    /** The kernel ends the children of a killed script, a moment after it. There is no event for a process that is not ours. */
+    async processesGone() {
+      const processes = async () => ((await hostView(root)) as { processes: string[] }).processes;
+      for (const deadline = Date.now() + 10_000; (await processes()).length > 0; await delay(20)) {
+        if (Date.now() > deadline) throw new Error(`processes of a killed script still run: ${await processes()}`);
+      }
+    },
+    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
+  };
+}
+
+async function dies(crash: Crash): Promise<void> {
+  const argv = ["--import", "tsx", join(import.meta.dirname, "crash-child.ts"), JSON.stringify(crash)];
+  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      said += chunk;
+    });
+  }
+  const [code, signal] = await once(child, "close");
+  if (signal !== "SIGKILL") throw new Error(`${nameOf(crash)}: the script ended with ${signal ?? code}: ${said}`);
+}
+
+export function nameOf({ verb, moment, afterMs }: Pick<Crash, "verb" | "moment" | "afterMs">): string {
+  return `${verb}, ${afterMs ? `${afterMs} ms after: ` : ""}${moment}`;
+}
