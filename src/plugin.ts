@@ -18,6 +18,7 @@ export type * from "./contracts/oci.ts";
 export type * from "./contracts/rootfs.ts";
 export type * from "./contracts/slots.ts";
 export type * from "./contracts/state-store.ts";
+export type * from "./contracts/stats.ts";
 export type * from "./contracts/transport.ts";
 export * from "./engine/define-plugin.ts";
 export type * from "./engine/hook-events.ts";

@@ -35,6 +35,20 @@ export interface ErrorData {
   HOST_MISSING: { what: string; found?: string; wanted?: string };
   /** The host has not enough of something. */
   HOST_LIMIT: { what: string; wanted: number; available: number };
+  /** A VM cannot grow that far: what it booted with and its limit are in the text. `wanted` and `available` are totals, in vCPUs or bytes. */
+  VM_LIMIT: { what: "vcpus" | "memory" | "devices"; wanted: number; available: number };
+  /** The sandbox has no such device. */
+  DEVICE_NOT_FOUND: { id: string; known: readonly string[] };
+  /** A device is to be detached that is not attached. */
+  DEVICE_NOT_ATTACHED: { id: string };
+  /** A device is to be removed that is still attached, by the holders named. */
+  DEVICE_ATTACHED: { id: string; holders: readonly string[] };
+  /** No free id for a device was found. */
+  DEVICE_IDS_EXHAUSTED: { tries: number };
+  /** The guest still uses a device: it stays attached. */
+  DEVICE_IN_USE: { id: string; reason: string };
+  /** A volume is to be removed that sandboxes still use. */
+  VOLUME_IN_USE: { id: string; sandboxes: readonly string[] };
   /** The hypervisor's process could not be started or ended early. `console` and `stderr` hold the last lines. */
   VM_FAILED: { id: string; exitCode?: number | null; signal?: string | null; stderr?: string; console?: string };
   /** The hypervisor's control channel answered with an error; `class` is the protocol's own word. */

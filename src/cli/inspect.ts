@@ -19,12 +19,20 @@ export function inspectCommand(id: string, { json, ...flags }: InspectFlags): Pr
 }
 
 function describe(found: SandboxInspection): string[] {
-  const { containers, holdings, left } = found;
+  const { containers, disks, holdings, left, resources } = found;
   return [
     ...columns([["sandbox", found.id], ...facts(found)]),
     ...section(
       "containers",
       containers.map(({ id, state, exitCode, command }) => [id, ended(state, exitCode), command.join(" ")]),
+    ),
+    ...section(
+      "requests",
+      Object.entries(resources.requests).map(([container, asked]) => [container, size(asked)]),
+    ),
+    ...section(
+      "disks",
+      disks.map(({ id, path, readonly, attachments }) => [id, path, readonly ? "read-only" : "writable", attachments.join(", ")]),
     ),
     ...section(
       "holdings",
@@ -37,14 +45,14 @@ function describe(found: SandboxInspection): string[] {
   ];
 }
 
-function facts({ state, created, detached, owner, vm, vcpus, memoryBytes, annotations }: SandboxInspection): string[][] {
+function facts({ state, created, detached, owner, vm, vcpus, memoryBytes, resources, annotations }: SandboxInspection): string[][] {
   return [
     ["state", state],
     ["created", created],
     ["detached", detached ? "yes" : "no"],
     ["owner", owner ? `process ${owner.pid}, ${owner.alive ? "alive" : "gone"}` : "none"],
     ["vm", vm ? describeVm(vm) : "none"],
-    ["size", `${vcpus} vCPU, ${formatBytes(memoryBytes)}`],
+    ["size", `${size(resources.granted)} of ${size(resources.target)} wanted, booted with ${size({ vcpus, memoryBytes })}`],
     ...Object.entries(annotations).map(([name, value]) => ["annotation", `${name}=${value}`]),
   ];
 }
@@ -52,6 +60,10 @@ function facts({ state, created, detached, owner, vm, vcpus, memoryBytes, annota
 function describeVm({ pid, alive, accelerator, runDirectory }: VmInspection): string {
   const process = pid === undefined ? "no process" : `process ${pid}, ${alive ? "alive" : "gone"}`;
   return `${process}, ${accelerator}, ${runDirectory}`;
+}
+
+function size({ vcpus, memoryBytes }: { readonly vcpus: number; readonly memoryBytes: number }): string {
+  return `${vcpus} vCPU and ${formatBytes(memoryBytes)}`;
 }
 
 function ended(state: string, exitCode: number | undefined): string {

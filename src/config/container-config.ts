@@ -1,10 +1,20 @@
 import { accessSync, constants, statSync } from "node:fs";
-import { isAbsolute, normalize, resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 import { newId } from "../base/ids.ts";
-import type { Bytes } from "../base/units.ts";
+import { type Bytes, MiB } from "../base/units.ts";
 import type { RootfsIntent, RootfsSource } from "../contracts/rootfs.ts";
-import { bytesSchema, idSchema, textSchema, validate } from "./validate.ts";
+import {
+  type ContainerDevice,
+  type ContainerMount,
+  type DeviceConfig,
+  devicesSchema,
+  guestPath,
+  type MountConfig,
+  mountsSchema,
+} from "./mounts-config.ts";
+import { checkReservation, type ResourceConfig, type ResourceOptions, resourceConfig, resourcesSchema } from "./resources-config.ts";
+import { bytesSchema, idSchema, pathText, textSchema, validate } from "./validate.ts";
 
 /** What a script asks of a new container. */
 export interface ContainerOptions {
@@ -15,7 +25,14 @@ export interface ContainerOptions {
     | string
     | { readonly directory: string; readonly access?: "copy-on-write" | "readonly" | "shared" }
     | { readonly image: string; readonly access?: "copy-on-write" | "readonly" }
-    | { readonly block: string; readonly access?: "copy-on-write" | "readonly" | "shared" };
+    | {
+        /** A disk image or block device of the host. */
+        readonly block: string;
+        /** Found out where it can be. */
+        readonly format?: "raw" | "qcow2";
+        readonly fstype?: string;
+        readonly access?: "copy-on-write" | "readonly" | "shared";
+      };
   /** The program and its arguments. */
   readonly command: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -24,10 +41,14 @@ export interface ContainerOptions {
   /** Numeric ids; root by default. */
   readonly user?: { readonly uid: number; readonly gid?: number; readonly additionalGids?: readonly number[] };
   readonly hostname?: string;
-  /** Host directories and files, visible in the container while it exists. */
+  /** Host directories and files, named volumes, tmpfs and disks, visible in the container while it exists. */
   readonly mounts?: readonly ContainerMount[];
-  /** Limits of the container. */
-  readonly resources?: { readonly vcpus?: number; readonly memory?: string | number };
+  /** Block devices and disk images of the host, plugged in as disks; the container gets a device node of each. */
+  readonly devices?: readonly ContainerDevice[];
+  /** The size of /dev/shm; 64 MiB by default. */
+  readonly shmSize?: string | number;
+  /** Limits of the container, for which the VM grows while it lives. */
+  readonly resources?: ResourceOptions;
   readonly annotations?: Readonly<Record<string, string>>;
   /** Programs of the host that run beside the container's life, as the OCI runtime specification (1.1) has them. */
   readonly hooks?: OciHooksOptions;
@@ -57,15 +78,6 @@ export interface OciHookOptions {
   readonly timeout?: number;
 }
 
-export interface ContainerMount {
-  /** A directory or file of the host. */
-  readonly source: string;
-  /** An absolute path in the container. */
-  readonly target: string;
-  /** `false` by default: the container writes to the host's files. */
-  readonly readonly?: boolean;
-}
-
 /** A validated container configuration: plain data, kept in its sandbox's record. */
 export interface ContainerConfig {
   readonly id: string;
@@ -75,8 +87,10 @@ export interface ContainerConfig {
   readonly cwd: string;
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   readonly hostname?: string | undefined;
-  readonly mounts: readonly { readonly source: string; readonly target: string; readonly readonly: boolean }[];
-  readonly resources: { readonly vcpus?: number | undefined; readonly memoryBytes?: Bytes | undefined };
+  readonly mounts: readonly MountConfig[];
+  readonly devices: readonly DeviceConfig[];
+  readonly shmBytes: Bytes;
+  readonly resources: ResourceConfig;
   readonly annotations: Readonly<Record<string, string>>;
   readonly hooks?: Readonly<Partial<Record<OciHookPhase, readonly OciHook[]>>> | undefined;
 }
@@ -93,17 +107,11 @@ export type OciHookPhase = keyof OciHooksOptions;
 
 const LONGEST_HOOK_SECONDS = 3600;
 
+/** As Docker and Kata have it. */
+const DEFAULT_SHM_BYTES = 64 * MiB;
+
 const DEFAULT_ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
-const pathText = z
-  .string("wanted a path")
-  .min(1, "wanted a path")
-  .max(4095, "wanted a path of at most 4095 bytes")
-  .refine((path) => !path.includes("\0"), "wanted a path without NUL");
-const guestPath = pathText
-  .refine(isAbsolute, "wanted an absolute path in the container")
-  .refine((path) => !path.split("/").includes(".."), 'wanted a path without ".."')
-  .transform((path) => normalize(path).replace(/(.)\/$/, "$1"));
 const numericId = z
   .int("wanted a number")
   .min(0, "wanted 0 or more")
@@ -123,8 +131,16 @@ const rootfs = z.union(
       .strictObject({ image: textSchema, access })
       .transform((given) => ({ source: { kind: "image", reference: given.image } as RootfsSource, access: given.access })),
     z
-      .strictObject({ block: pathText, access })
-      .transform((given) => ({ source: { kind: "block", path: resolve(given.block) } as RootfsSource, access: given.access })),
+      .strictObject({
+        block: pathText,
+        access,
+        format: z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"').optional(),
+        fstype: textSchema.regex(/^[a-z0-9]{1,16}$/, 'wanted a file system such as "ext4"').optional(),
+      })
+      .transform(({ block, access, format, fstype }) => ({
+        source: { kind: "block", path: resolve(block), format, fstype } as RootfsSource,
+        access,
+      })),
   ],
   "wanted a directory's path, or one of { directory }, { image }, { block }",
 );
@@ -147,44 +163,43 @@ const ociHooks = z
   )
   .optional();
 
-const schema = z.strictObject({
-  id: idSchema.optional(),
-  rootfs,
-  command: z
-    .array(
-      z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL"),
-      'wanted a list of words such as ["sh", "-c", "…"]',
-    )
-    .min(1, "wanted at least the program's name")
-    .refine((words) => words[0] !== "", "wanted a program's name first"),
-  env: z
-    .record(
-      z.string().regex(/^[^=\0]+$/, 'wanted a name without "="'),
-      z.string().refine((text) => !text.includes("\0"), "wanted text without NUL"),
-    )
-    .default({}),
-  cwd: guestPath.default("/"),
-  user: z
-    .strictObject({ uid: numericId, gid: numericId.optional(), additionalGids: z.array(numericId).default([]) })
-    .transform((user) => ({ uid: user.uid, gid: user.gid ?? user.uid, additionalGids: user.additionalGids }))
-    .default({ uid: 0, gid: 0, additionalGids: [] }),
-  hostname: textSchema.max(64, "wanted at most 64 characters").optional(),
-  mounts: z
-    .array(
-      z.strictObject({
-        source: pathText.transform((path) => resolve(path)),
-        target: guestPath.refine((path) => path !== "/", 'wanted a path below "/": the rootfs is there'),
-        readonly: z.boolean("wanted true or false").default(false),
-      }),
-    )
-    .refine((mounts) => new Set(mounts.map((mount) => mount.target)).size === mounts.length, "wanted a different target for each mount")
-    .default([]),
-  resources: z
-    .strictObject({ vcpus: z.number().positive("wanted more than 0").max(64).optional(), memory: bytesSchema.optional() })
-    .default({}),
-  annotations: z.record(z.string(), textSchema).default({}),
-  hooks: z.strictObject({ prestart: ociHooks, createRuntime: ociHooks, poststart: ociHooks, poststop: ociHooks }).optional(),
-});
+const schema = z
+  .strictObject({
+    id: idSchema.optional(),
+    rootfs,
+    command: z
+      .array(
+        z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL"),
+        'wanted a list of words such as ["sh", "-c", "…"]',
+      )
+      .min(1, "wanted at least the program's name")
+      .refine((words) => words[0] !== "", "wanted a program's name first"),
+    env: z
+      .record(
+        z.string().regex(/^[^=\0]+$/, 'wanted a name without "="'),
+        z.string().refine((text) => !text.includes("\0"), "wanted text without NUL"),
+      )
+      .default({}),
+    cwd: guestPath.default("/"),
+    user: z
+      .strictObject({ uid: numericId, gid: numericId.optional(), additionalGids: z.array(numericId).default([]) })
+      .transform((user) => ({ uid: user.uid, gid: user.gid ?? user.uid, additionalGids: user.additionalGids }))
+      .default({ uid: 0, gid: 0, additionalGids: [] }),
+    hostname: textSchema.max(64, "wanted at most 64 characters").optional(),
+    mounts: mountsSchema,
+    devices: devicesSchema,
+    shmSize: bytesSchema.optional(),
+    resources: resourcesSchema,
+    annotations: z.record(z.string(), textSchema).default({}),
+    hooks: z.strictObject({ prestart: ociHooks, createRuntime: ociHooks, poststart: ociHooks, poststop: ociHooks }).optional(),
+  })
+  .refine(
+    ({ mounts, devices }) => {
+      const targets = [...mounts, ...devices].map(({ target }) => target);
+      return new Set(targets).size === targets.length;
+    },
+    { message: "wanted a different target for each mount and device", path: ["mounts"] },
+  );
 
 function isExecutable(path: string): boolean {
   try {
@@ -197,11 +212,14 @@ function isExecutable(path: string): boolean {
 
 /** The configuration a script's options stand for; relative host paths are of the working directory. @throws INVALID_INPUT naming the field. */
 export function containerConfig(options: unknown): ContainerConfig {
-  const { resources, env, ...given } = validate(schema, options, "container");
-  return {
+  const { resources, env, shmSize, ...given } = validate(schema, options, "container");
+  const config = {
     ...given,
     id: given.id ?? newId("c"),
     env: { ...DEFAULT_ENV, ...env },
-    resources: { vcpus: resources.vcpus, memoryBytes: resources.memory as Bytes | undefined },
+    shmBytes: (shmSize ?? DEFAULT_SHM_BYTES) as Bytes,
+    resources: resourceConfig(resources),
   } as ContainerConfig;
+  checkReservation(config.resources);
+  return config;
 }

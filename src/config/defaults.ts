@@ -5,6 +5,11 @@ export const DEFAULT_VCPUS = 1; // a second boot vCPU costs 0.4 s of boot under 
 export const DEFAULT_MEMORY_BYTES = 512 * MiB; // the guest's own system takes about 140 MiB of it
 export const SMALLEST_MEMORY_BYTES = 128 * MiB; // less and the guest's kernel has no room to unpack and boot
 
+/** A VM's vCPUs end here: what was tried. */
+export const MOST_VCPUS = 64;
+/** The unit in which Linux on x86-64 takes memory in, as long as it has less than 64 GiB. */
+export const MEMORY_BLOCK = 128 * MiB;
+
 /** Deadlines, ms. Each is named in the documentation of the call it bounds. */
 export const DEADLINES = {
   /** Loading one plugin, and one tap of one hook. */
@@ -19,6 +24,8 @@ export const DEADLINES = {
   launch: 20_000,
   /** One plug of one device, guest included. */
   hotplug: 20_000,
+  /** How long a guest gets to give memory back when a container ends; what comes back later still counts. */
+  shrink: 5_000,
   /** One request to the agent that starts or ends something. */
   agent: 30_000,
   /** How long a container gets between SIGTERM and SIGKILL. */

@@ -1,9 +1,18 @@
-import { totalmem } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { z } from "zod";
 import { TapvisorError } from "../base/errors.ts";
 import { newId } from "../base/ids.ts";
-import { type Bytes, formatBytes, MiB } from "../base/units.ts";
-import { BOOT_RETRIES, DEADLINES, DEFAULT_MEMORY_BYTES, DEFAULT_VCPUS, SMALLEST_MEMORY_BYTES } from "./defaults.ts";
+import { alignUp, type Bytes, formatBytes, MiB } from "../base/units.ts";
+import type { VmSize } from "../contracts/hypervisor.ts";
+import {
+  BOOT_RETRIES,
+  DEADLINES,
+  DEFAULT_MEMORY_BYTES,
+  DEFAULT_VCPUS,
+  MEMORY_BLOCK,
+  MOST_VCPUS,
+  SMALLEST_MEMORY_BYTES,
+} from "./defaults.ts";
 import { bytesSchema, idSchema, textSchema, validate } from "./validate.ts";
 
 /** What a script asks of a new sandbox. */
@@ -14,6 +23,16 @@ export interface SandboxOptions {
   readonly vcpus?: number;
   /** Memory at boot, `"512MiB"` by default: at least 128 MiB, a multiple of 1 MiB, no more than the host has. */
   readonly memory?: string | number;
+  /** How many vCPUs the VM can grow to for its containers; as many as the host has and at least 16 by default. */
+  readonly maxVcpus?: number;
+  /** How much memory the VM can grow to; what the host has by default. */
+  readonly maxMemory?: string | number;
+  /**
+   * `dynamic`, the default: the VM grows for each container's `resources` and shrinks when it stops. `static`: it keeps the size it boots with, and
+   * containers are limited inside it. The annotations of a pod's runtime, `io.kubernetes.cri.sandbox-cpu-quota`, `-cpu-period` and `-memory`, then
+   * come on top of `vcpus` and `memory`, which stand for the VM's own needs.
+   */
+  readonly sizing?: "dynamic" | "static";
   /** The guest's host name; the id by default. */
   readonly hostname?: string;
   /** The VM outlives the script; `false` by default. */
@@ -33,6 +52,8 @@ export interface SandboxConfig {
   readonly id: string;
   readonly vcpus: number;
   readonly memoryBytes: Bytes;
+  /** How far it can grow; what it boots with when its size is static. */
+  readonly limits: VmSize;
   readonly hostname: string;
   readonly detached: boolean;
   readonly annotations: Readonly<Record<string, string>>;
@@ -41,8 +62,15 @@ export interface SandboxConfig {
 
 const schema = z.strictObject({
   id: idSchema.optional(),
-  vcpus: z.int("wanted a whole number of vCPUs").min(1, "wanted at least 1").max(64, "wanted at most 64").default(DEFAULT_VCPUS),
+  vcpus: z
+    .int("wanted a whole number of vCPUs")
+    .min(1, "wanted at least 1")
+    .max(MOST_VCPUS, `wanted at most ${MOST_VCPUS}`)
+    .default(DEFAULT_VCPUS),
   memory: bytesSchema.optional(),
+  maxVcpus: z.int("wanted a whole number of vCPUs").min(1, "wanted at least 1").max(MOST_VCPUS, `wanted at most ${MOST_VCPUS}`).optional(),
+  maxMemory: bytesSchema.optional(),
+  sizing: z.enum(["dynamic", "static"], 'wanted "dynamic" or "static"').default("dynamic"),
   hostname: z
     .string()
     .regex(/^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/, "wanted a host name: letters, digits and inner hyphens, at most 64")
@@ -62,25 +90,63 @@ const schema = z.strictObject({
  * @throws INVALID_INPUT naming the field, HOST_LIMIT when the host has less memory.
  */
 export function sandboxConfig(options: unknown): SandboxConfig {
-  const { memory, ...given } = validate(schema, options ?? {}, "sandbox");
-  const memoryBytes = (memory ?? DEFAULT_MEMORY_BYTES) as Bytes;
-  checkMemory(memoryBytes);
+  const { memory, maxVcpus, maxMemory, sizing, ...given } = validate(schema, options ?? {}, "sandbox");
+  const asked: VmSize = { vcpus: given.vcpus, memoryBytes: (memory ?? DEFAULT_MEMORY_BYTES) as Bytes };
+  checkMemory("memory", asked.memoryBytes);
+  const size = sizing === "static" ? withPod(asked, given.annotations) : asked;
+  if (size !== asked) checkMemory("memory", size.memoryBytes);
+  const limits = sizing === "static" ? size : limitsOf(size, maxVcpus, maxMemory as Bytes | undefined);
   const id = given.id ?? newId("sb");
-  return { ...given, id, memoryBytes, hostname: given.hostname ?? id.replace(/[^A-Za-z0-9-]/g, "-") };
+  return { ...given, ...size, id, limits, hostname: given.hostname ?? id.replace(/[^A-Za-z0-9-]/g, "-") };
 }
 
-function checkMemory(bytes: Bytes): void {
+/** At least this many by default, also on a small host: an idle vCPU that could be plugged costs nothing. */
+const USUAL_MAX_VCPUS = 16;
+
+function limitsOf({ vcpus, memoryBytes }: VmSize, maxVcpus: number | undefined, maxMemory: Bytes | undefined): VmSize {
+  const host = (Math.floor(totalmem() / MEMORY_BLOCK) * MEMORY_BLOCK) as Bytes;
+  if (maxVcpus !== undefined && maxVcpus < vcpus) throw below("maxVcpus", maxVcpus, `at least vcpus, ${vcpus}`);
+  if (maxMemory !== undefined) {
+    checkMemory("maxMemory", maxMemory);
+    if (maxMemory < memoryBytes) throw below("maxMemory", maxMemory, `at least memory, ${formatBytes(memoryBytes)}`);
+  }
+  return {
+    vcpus: maxVcpus ?? Math.max(vcpus, Math.min(MOST_VCPUS, Math.max(USUAL_MAX_VCPUS, availableParallelism()))),
+    memoryBytes: maxMemory ?? (Math.max(memoryBytes, host) as Bytes),
+  };
+}
+
+function below(path: string, value: number, wanted: string): TapvisorError {
+  return new TapvisorError("INVALID_INPUT", `Cannot use sandbox.${path} ${value}: wanted ${wanted}`, { data: { path, value, wanted } });
+}
+
+/** The size of a pod's VM, as the runtimes of Kubernetes tell it in annotations: its containers' total, beside what the VM itself needs. */
+function withPod(own: VmSize, annotations: Readonly<Record<string, string>>): VmSize {
+  const number = (name: string) => {
+    const text = annotations[`io.kubernetes.cri.sandbox-${name}`] ?? "0";
+    if (/^-?\d{1,15}$/.test(text)) return Number(text);
+    const path = `annotations.io.kubernetes.cri.sandbox-${name}`;
+    throw new TapvisorError("INVALID_INPUT", `Cannot use sandbox.${path} ${JSON.stringify(text)}: wanted a whole number`, {
+      data: { path, value: text, wanted: "a whole number" },
+    });
+  };
+  const [quota, period, memory] = [number("cpu-quota"), number("cpu-period"), number("memory")];
+  const vcpus = quota > 0 && period > 0 ? Math.ceil(quota / period) : 0;
+  return { vcpus: Math.min(MOST_VCPUS, own.vcpus + vcpus), memoryBytes: alignUp(own.memoryBytes + Math.max(0, memory), MiB) };
+}
+
+function checkMemory(path: string, bytes: Bytes): void {
   if (bytes < SMALLEST_MEMORY_BYTES || bytes % MiB !== 0) {
     const wanted = `at least ${formatBytes(SMALLEST_MEMORY_BYTES)} and a multiple of 1MiB`;
-    throw new TapvisorError("INVALID_INPUT", `Cannot use sandbox.memory ${formatBytes(bytes)}: wanted ${wanted}`, {
-      data: { path: "memory", value: bytes, wanted },
+    throw new TapvisorError("INVALID_INPUT", `Cannot use sandbox.${path} ${formatBytes(bytes)}: wanted ${wanted}`, {
+      data: { path, value: bytes, wanted },
     });
   }
   const available = totalmem();
   if (bytes <= available) return;
   throw new TapvisorError(
     "HOST_LIMIT",
-    `Cannot use sandbox.memory ${formatBytes(bytes)}: the host has ${formatBytes(Math.floor(available / MiB) * MiB)}`,
+    `Cannot use sandbox.${path} ${formatBytes(bytes)}: the host has ${formatBytes(Math.floor(available / MiB) * MiB)}`,
     {
       data: { what: "memory", wanted: bytes, available },
       hint: "ask for less; leave the host some for itself",

@@ -51,5 +51,12 @@ export const idSchema = z.unknown().transform((value, context) => {
   }
 });
 
+/** A path that the kernel takes. */
+export const pathText = z
+  .string("wanted a path")
+  .min(1, "wanted a path")
+  .max(4095, "wanted a path of at most 4095 bytes")
+  .refine((path) => !path.includes("\0"), "wanted a path without NUL");
+
 /** A word without control characters: it goes to command lines, logs and the guest. */
 export const textSchema = z.string().refine((text) => !/[\0-\x1f\x7f]/.test(text), "wanted text without control characters");

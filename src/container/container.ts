@@ -1,18 +1,23 @@
 import { withDeadline } from "../base/deadline.ts";
 import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
+import type { ResourceConfig, UpdateOptions } from "../config/resources-config.ts";
+import type { ContainerStats } from "../contracts/stats.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { State } from "../engine/states.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { deleteContainer } from "./delete.ts";
-import type { GuestProcess } from "./guest-process.ts";
+import type { GuestProcess, ProcessEnd } from "./guest-process.ts";
 import type { InputStream } from "./input-stream.ts";
 import type { OutputStream } from "./output-stream.ts";
+import { pauseContainer, resumeContainer } from "./pause.ts";
 import { signalNumber } from "./signals.ts";
 import { startContainer } from "./start.ts";
 import { containerRecord, requireContainer } from "./state.ts";
+import { readStats, type TimedStats, watchStats } from "./stats.ts";
 import { stopContainer } from "./stop.ts";
+import { updateContainer } from "./update.ts";
 
 export interface Cancellable {
   readonly signal?: AbortSignal;
@@ -25,6 +30,9 @@ export interface ContainerStatus {
   readonly created: string;
   /** Set when the container's process has ended. */
   readonly exitCode?: number;
+  /** The kernel's out-of-memory killer has struck in it. */
+  readonly oomKilled?: boolean;
+  readonly resources: ResourceConfig;
   readonly command: readonly string[];
   readonly annotations: Readonly<Record<string, string>>;
 }
@@ -80,12 +88,49 @@ export class Container implements AsyncDisposable {
    * Resolves when the process has ended, with its exit code as a shell reports it (128 + n for signal n). Waits without a deadline unless
    * `timeoutMs` gives one. Read or drop the output of a process that writes much: it blocks when nobody does.
    */
-  async wait(options: Cancellable & { readonly timeoutMs?: number } = {}): Promise<{ readonly exitCode: number }> {
-    const { exitCode } = containerRecord(this.#sb, this.id);
-    if (exitCode !== undefined) return { exitCode };
+  async wait(options: Cancellable & { readonly timeoutMs?: number } = {}): Promise<ProcessEnd> {
+    const { exitCode, oomKilled } = containerRecord(this.#sb, this.id);
+    if (exitCode !== undefined) return { exitCode, ...(oomKilled && { oomKilled }) };
     const { exited } = this.#process("wait for the container");
     const what = `container "${this.id}" to end`;
-    return { exitCode: await withDeadline({ what, timeoutMs: options.timeoutMs ?? LONGEST_WAIT, signal: options.signal }, () => exited) };
+    return withDeadline({ what, timeoutMs: options.timeoutMs ?? LONGEST_WAIT, signal: options.signal }, () => exited);
+  }
+
+  /**
+   * Changes limits while the container is ready or running: a value sets a limit, `null` removes it, what is not named stays. The VM grows or shrinks with
+   * it. All of it happens, in the VM, the guest and the ledger, or none: at most 20 s for each.
+   * @throws INVALID_INPUT, INVALID_STATE, VM_LIMIT, HOST_LIMIT; AGENT_FAILED when memory in use cannot be taken away.
+   *
+   * @example
+   * await web.update({ vcpus: 2, memory: "1GiB" });
+   * await web.update({ memory: null });
+   */
+  update(options: UpdateOptions, { signal }: Cancellable = {}): Promise<void> {
+    return updateContainer(this.#sb, this.id, options, signal);
+  }
+
+  /** Freezes all its processes. @throws INVALID_STATE when it does not run. */
+  pause(options: Cancellable = {}): Promise<void> {
+    return pauseContainer(this.#sb, this.id, options.signal);
+  }
+
+  resume(options: Cancellable = {}): Promise<void> {
+    return resumeContainer(this.#sb, this.id, options.signal);
+  }
+
+  /** What it has used so far: CPU, memory, processes, block I/O. @throws INVALID_STATE, AGENT_LOST. */
+  stats(options: Cancellable = {}): Promise<ContainerStats> {
+    return readStats(this.#sb, this.id, options.signal);
+  }
+
+  /**
+   * Readings every `intervalMs` (1 s), the last one when it has ended.
+   *
+   * @example
+   * for await (const { memory } of web.watchStats()) console.log(memory.usage.bytes);
+   */
+  watchStats(options: Cancellable & { readonly intervalMs?: number } = {}): AsyncGenerator<TimedStats, void, undefined> {
+    return watchStats(this.#sb, this.id, options);
   }
 
   /** The process's input; `end()` closes it. */
@@ -103,9 +148,10 @@ export class Container implements AsyncDisposable {
   }
 
   status(): ContainerStatus {
-    const { id, state, created, exitCode, config, annotations } = containerRecord(this.#sb, this.id);
-    const ended = exitCode === undefined ? {} : { exitCode };
-    return { id, sandbox: this.#sb.id, state, created, ...ended, command: config.command, annotations: { ...annotations } };
+    const { id, state, created, exitCode, oomKilled, config, annotations } = containerRecord(this.#sb, this.id);
+    const ended = { ...(exitCode !== undefined && { exitCode }), ...(oomKilled && { oomKilled }) };
+    const { command, resources } = config;
+    return { id, sandbox: this.#sb.id, state, created, ...ended, resources, command, annotations: { ...annotations } };
   }
 
   /** Free text kept with the container. */

@@ -1,6 +1,5 @@
 import { messageOf, TapvisorError } from "../base/errors.ts";
-import { formatBytes } from "../base/units.ts";
-import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
+import { type ContainerOptions, containerConfig } from "../config/container-config.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { transact } from "../engine/transaction.ts";
@@ -18,7 +17,6 @@ export async function createContainer(sb: SandboxContext, options: ContainerOpti
   const { id } = containerConfig(options);
   const amended = await sb.hooks.amend("beforeCreate", { sandbox: sb.id, container: id, config: { ...options, id } });
   const config = containerConfig({ ...amended.config, id });
-  checkResources(sb, config);
 
   await exclusively(sb, signal, async () => {
     requireSandbox(sb, "create a container", "ready", "running");
@@ -54,16 +52,4 @@ async function forget(sb: SandboxContext, id: string): Promise<void> {
   if (sb.journal.record.holdings.some((holding) => holding.container === id)) return noteContainer(sb, id, "failed");
   delete sb.journal.record.containers[id];
   await sb.journal.save();
-}
-
-/** Until vCPUs and memory can be plugged in live, a container has to fit the VM as it booted. */
-function checkResources(sb: SandboxContext, { resources }: ContainerConfig): void {
-  const { vcpus, memoryBytes } = sb.journal.record.config;
-  const refuse = (path: string, asked: string, has: string) =>
-    new TapvisorError("UNSUPPORTED", `Cannot give container.resources.${path} ${asked}: sandbox "${sb.id}" booted with ${has}`, {
-      data: { what: `${path} hot-plug`, by: sb.journal.record.providers.hypervisor },
-      hint: `create the sandbox with more ${path}`,
-    });
-  if ((resources.vcpus ?? 0) > vcpus) throw refuse("vcpus", String(resources.vcpus), String(vcpus));
-  if ((resources.memoryBytes ?? 0) > memoryBytes) throw refuse("memory", formatBytes(resources.memoryBytes ?? 0), formatBytes(memoryBytes));
 }

@@ -1,15 +1,26 @@
+import { constants } from "node:os";
+import { withDeadline } from "../base/deadline.ts";
 import type { Logger } from "../base/log.ts";
 import type { AgentClient, GuestProcessId } from "../contracts/agent.ts";
+import type { Call } from "../contracts/holding.ts";
 import { InputStream } from "./input-stream.ts";
 import { OutputStream } from "./output-stream.ts";
+
+/** How a process ended. */
+export interface ProcessEnd {
+  /** As a shell reports it: 128 + n for signal n. */
+  readonly exitCode: number;
+  /** The kernel's out-of-memory killer has struck in its container. */
+  readonly oomKilled?: true;
+}
 
 /** A process in the guest that this process follows: its streams and its end. */
 export interface GuestProcess {
   readonly stdin: InputStream;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
-  /** Resolves with the exit code as a shell reports it; rejects with AGENT_LOST. */
-  readonly exited: Promise<number>;
+  /** Resolves when it has ended; rejects with AGENT_LOST. */
+  readonly exited: Promise<ProcessEnd>;
   /** Lets go of it: pending requests are cancelled, the process itself goes on. */
   close(): void;
 }
@@ -23,11 +34,24 @@ export function followProcess(client: AgentClient, id: GuestProcessId, ahead: bo
   });
   const stdout = new OutputStream((maxBytes, signal) => client.readStdout(id, maxBytes, { signal, log }), ahead);
   const stderr = new OutputStream((maxBytes, signal) => client.readStderr(id, maxBytes, { signal, log }), ahead);
-  const exited = client.waitProcess(id, { signal: stop.signal, log });
+  const call = { signal: stop.signal, log };
+  const exited = client.waitProcess(id, call).then(async (exitCode) => ({ exitCode, ...(await whetherOom(client, id, exitCode, call)) }));
   exited.catch(() => {}); // whoever waits gets it
   const close = () => {
     stop.abort();
     for (const stream of [stdin, stdout, stderr]) stream.destroy();
   };
   return { stdin, stdout, stderr, exited, close };
+}
+
+const KILLED = 128 + constants.signals.SIGKILL;
+/** An end must not wait long for its reason, ms. */
+const REASON_MS = 2_000;
+
+/** A process that was killed may have been so for want of memory: the counters of its container tell. Without an answer it was not. */
+async function whetherOom(client: AgentClient, { container }: GuestProcessId, exitCode: number, call: Call): Promise<{ oomKilled?: true }> {
+  if (exitCode !== KILLED) return {};
+  const wait = { what: `the statistics of container "${container}"`, timeoutMs: REASON_MS, signal: call.signal };
+  const stats = await withDeadline(wait, (signal) => client.statsContainer(container, { ...call, signal })).catch(() => undefined);
+  return stats && stats.memory.oomKills > 0 ? { oomKilled: true } : {};
 }

@@ -10,7 +10,7 @@ import type { RootfsGrant } from "../contracts/rootfs.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { Transaction } from "../engine/transaction.ts";
-import { vmGrantOf } from "./plug-in.ts";
+import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { killGroup, type OciState, runOciHook } from "./run-oci-hook.ts";
 import { hostSpec } from "./spec.ts";
 
@@ -110,9 +110,9 @@ async function makeBundle(sb: SandboxContext, config: ContainerConfig): Promise<
   const { id, intent } = holdingOf(sb, config.id, KIND);
   const { bundle } = intent as unknown as OciHooksIntent;
   await storeProcess(sb, id, null);
-  const { directory } = holdingOf(sb, config.id, "rootfs").grant as unknown as RootfsGrant;
+  const rootfs = holdingOf(sb, config.id, "rootfs").grant as unknown as RootfsGrant;
   await mkdir(bundle, { recursive: true, mode: 0o700 });
-  const spec = hostSpec(config, directory, sb.journal.record.config.hostname);
+  const spec = hostSpec(config, rootfs, sb.journal.record.config.hostname);
   await writeFile(join(bundle, "config.json"), JSON.stringify(spec), { mode: 0o600 });
   return { id, bundle };
 }

@@ -1,8 +1,11 @@
+import { KiB } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
-import type { GuestStorage } from "../contracts/agent.ts";
-import type { ShareEntry, ShareGrant } from "../contracts/hypervisor.ts";
+import type { MountConfig } from "../config/mounts-config.ts";
 import type { OciMount, OciSpec } from "../contracts/oci.ts";
-import { guestRootfsOf, guestShareOf } from "../sandbox/paths.ts";
+import type { RootfsGrant } from "../contracts/rootfs.ts";
+import { ociResources } from "../resource/plan.ts";
+import { guestRootfsOf } from "../sandbox/paths.ts";
+import { guestMountSource, plainRootfsOf } from "./storages.ts";
 
 /** The capabilities Docker gives by default less those that reach past a container: a safe set for programs that run as root. */
 const CAPABILITIES = [
@@ -35,61 +38,27 @@ const SYSTEM_MOUNTS: readonly OciMount[] = [
   { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
   { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755", "size=65536k"] },
   { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] },
-  { destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
   { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
   { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", "ro"] },
 ];
 
-/** The period of a CPU quota, microseconds: the kernel's own default. */
-const CPU_PERIOD = 100_000;
-
-/** The entries of a container's share: its rootfs, then its mounts in order. */
-export function shareEntries(config: ContainerConfig, rootfs: string, mountTypes: readonly ShareEntry["type"][]): ShareEntry[] {
-  return [
-    { name: "rootfs", source: rootfs, type: "directory", readonly: config.rootfs.access !== "shared" },
-    ...config.mounts.map(({ source, readonly }, index) => ({
-      name: mountName(index),
-      source,
-      type: mountTypes[index] ?? "directory",
-      readonly,
-    })),
-  ];
-}
-
-function mountName(index: number): string {
-  return `mount-${index}`;
-}
-
-/**
- * The file systems the guest mounts before the container starts: the share, and over its rootfs a layer of the container's own unless the
- * host's files themselves are to be written.
- */
-export function guestStorages(config: ContainerConfig, share: ShareGrant): GuestStorage[] {
-  const mountPoint = guestShareOf(config.id);
-  const shared: GuestStorage = {
-    driver: share.guest.driver,
-    source: share.guest.source,
-    fstype: share.guest.fstype,
-    options: [],
-    mountPoint,
-  };
-  if (config.rootfs.access === "shared") return [shared];
-  const layer = `/run/kata-containers/${config.id}/layer`;
-  const options = [`lowerdir=${mountPoint}/rootfs`, `upperdir=${layer}/upper`, `workdir=${layer}/work`];
-  return [shared, { driver: "overlayfs", source: "overlay", fstype: "overlay", options, mountPoint: guestRootfsOf(config.id) }];
-}
-
 /**
  * The OCI runtime specification (1.1) of a container, constrained for a guest as Kata's is: no network, cgroup or pid namespace and no path
- * of the host, since the agent makes those; host files are named by where the guest has them.
+ * of the host, since the agent makes those; host files are named by where the guest has them. `asDevices` are the mounts that have become devices.
  */
-export function guestSpec(config: ContainerConfig, sandboxHostname: string): OciSpec {
+export function guestSpec(
+  config: ContainerConfig,
+  sandboxHostname: string,
+  rootfs: RootfsGrant,
+  asDevices: ReadonlySet<number> = new Set(),
+): OciSpec {
   const set = CAPABILITIES;
   const access = config.rootfs.access;
+  const root = access === "shared" ? plainRootfsOf(config.id, rootfs) : guestRootfsOf(config.id);
   return {
     ociVersion: "1.1.0",
     hostname: config.hostname ?? sandboxHostname,
-    root: { path: access === "shared" ? `${guestShareOf(config.id)}/rootfs` : guestRootfsOf(config.id), readonly: access === "readonly" },
+    root: { path: root, readonly: access === "readonly" },
     process: {
       terminal: false,
       user: config.user,
@@ -100,35 +69,49 @@ export function guestSpec(config: ContainerConfig, sandboxHostname: string): Oci
       rlimits: [{ type: "RLIMIT_NOFILE", soft: 1024, hard: 4096 }],
       noNewPrivileges: true,
     },
-    mounts: [...SYSTEM_MOUNTS, ...config.mounts.map((mount, index) => bindMount(config.id, mount, index))],
+    mounts: [
+      ...SYSTEM_MOUNTS,
+      shm(config),
+      ...config.mounts.flatMap((mount, index) => (asDevices.has(index) ? [] : guestMount(config.id, mount, index))),
+    ],
     annotations: config.annotations,
     linux: {
       namespaces: [{ type: "ipc" }, { type: "uts" }, { type: "mount" }],
       maskedPaths: MASKED_PATHS,
       readonlyPaths: READONLY_PATHS,
       cgroupsPath: `/tapvisor/${config.id}`,
-      resources: resourcesOf(config),
+      resources: { ...ociResources(config.resources), devices: [{ allow: false, access: "rwm" }] },
     },
   };
 }
 
 /** The same container in terms of the host, for the bundle of its OCI hooks: where its files really lie, and the hooks themselves. */
-export function hostSpec(config: ContainerConfig, rootfs: string, sandboxHostname: string): OciSpec & Pick<ContainerConfig, "hooks"> {
-  const spec = guestSpec(config, sandboxHostname);
-  const mounts = config.mounts.map((mount, index) => ({ ...bindMount(config.id, mount, index), source: mount.source }));
-  return { ...spec, root: { ...spec.root, path: rootfs }, mounts: [...SYSTEM_MOUNTS, ...mounts], hooks: config.hooks };
+export function hostSpec(config: ContainerConfig, rootfs: RootfsGrant, sandboxHostname: string): OciSpec & Pick<ContainerConfig, "hooks"> {
+  const spec = guestSpec(config, sandboxHostname, rootfs);
+  const path = rootfs.type === "share" ? rootfs.directory : rootfs.path;
+  const mounts = config.mounts.flatMap((mount, index) =>
+    guestMount(config.id, mount, index).map((made) => ({ ...made, source: hostSourceOf(mount) ?? made.source })),
+  );
+  return { ...spec, root: { ...spec.root, path }, mounts: [...SYSTEM_MOUNTS, shm(config), ...mounts], hooks: config.hooks };
 }
 
-function bindMount(container: string, mount: ContainerConfig["mounts"][number], index: number): OciMount {
+function shm({ shmBytes }: ContainerConfig): OciMount {
+  const options = ["nosuid", "noexec", "nodev", "mode=1777", `size=${Math.ceil(shmBytes / KiB)}k`];
+  return { destination: "/dev/shm", type: "tmpfs", source: "shm", options };
+}
+
+/** A mount as the guest makes it. */
+function guestMount(container: string, mount: MountConfig, index: number): OciMount[] {
+  if (mount.type === "tmpfs") {
+    const size = mount.sizeBytes === undefined ? [] : [`size=${Math.ceil(mount.sizeBytes / KiB)}k`];
+    const options = ["nosuid", "nodev", `mode=${mount.mode.toString(8)}`, ...size];
+    return [{ destination: mount.target, type: "tmpfs", source: "tmpfs", options }];
+  }
   const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw"];
-  return { destination: mount.target, type: "bind", source: `${guestShareOf(container)}/${mountName(index)}`, options };
+  return [{ destination: mount.target, type: "bind", source: guestMountSource(container, index, mount.type), options }];
 }
 
-function resourcesOf({ resources }: ContainerConfig): NonNullable<OciSpec["linux"]["resources"]> {
-  const { vcpus, memoryBytes } = resources;
-  return {
-    ...(memoryBytes === undefined ? {} : { memory: { limit: memoryBytes } }),
-    ...(vcpus === undefined ? {} : { cpu: { quota: Math.round(vcpus * CPU_PERIOD), period: CPU_PERIOD } }),
-    devices: [{ allow: false, access: "rwm" }],
-  };
+function hostSourceOf(mount: MountConfig): string | undefined {
+  if (mount.type === "bind") return mount.source;
+  return mount.type === "block" ? mount.path : undefined;
 }

@@ -1,4 +1,5 @@
 import { DEADLINES } from "../config/defaults.ts";
+import { handOverDisks } from "../device/hand-over.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import { releaseHoldings } from "../engine/release.ts";
@@ -7,10 +8,11 @@ import { exclusively } from "../sandbox/exclusively.ts";
 import type { GuestProcessIntent } from "../sandbox/own-holdings.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
+import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { recordExit } from "./exit.ts";
 import { followProcess } from "./guest-process.ts";
 import { expectHooks, RUN_HOOKS_STEP, runCreateHooks, runPoststartHooks } from "./oci-hooks.ts";
-import { PLUG_IN_STEPS, plugIn, vmGrantOf } from "./plug-in.ts";
+import { PLUG_IN_STEPS, plugIn } from "./plug-in.ts";
 import { containerRecord, moveContainer, noteContainer, requireContainer } from "./state.ts";
 
 /** The steps of starting a container; the plug-in steps and OCI hooks run only when it had been stopped. */
@@ -37,6 +39,7 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
           await runCreateHooks(sb, tx, record.config);
         }
         delete record.exitCode;
+        delete record.oomKilled;
         const intent: GuestProcessIntent = { vm: vmGrantOf(sb), container: id };
         await tx.acquire("start-process", { owner: ENGINE, kind: "guest-process" }, intent, DEADLINES.agent);
         const process = followProcess(sb.guest.client, { container: id, exec: id }, !sb.journal.record.config.detached, sb.log);
@@ -59,6 +62,7 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
 /** Gives back what a stopped container still has, its files for one, since what comes anew has the same names. @throws RELEASE_INCOMPLETE. */
 async function releaseEarlier(sb: SandboxContext, id: string): Promise<void> {
   sb.processes.get(id)?.close();
+  handOverDisks(sb, id);
   const { left } = await releaseHoldings(sb, isOf(id));
   if (left.length > 0) throw releaseIncomplete(id, left);
 }

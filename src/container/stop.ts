@@ -1,11 +1,17 @@
 import { messageOf } from "../base/errors.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
+import { RESOURCES } from "../resource/ledger.ts";
+import { NO_SIZE } from "../resource/plan.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { releaseIncomplete, type StopOptions } from "../sandbox/stop.ts";
-import { containerRecord, moveContainer, requireContainer } from "./state.ts";
+import { announceShrink, requestedBy } from "./plug-resources.ts";
+import { containerRecord, moveContainer, noteContainer, requireContainer } from "./state.ts";
 import { terminate } from "./terminate.ts";
+
+/** What a container holds only while it may run: stopped, it has its files still, since its output may be unread. */
+export const RUNS_ON: readonly string[] = ["guest-process", RESOURCES];
 
 /**
  * Ends the container's process; state `stopped`. Stopped or deleted already is success. By force errors of the guest are ignored; when nobody
@@ -18,18 +24,20 @@ export function stopContainer(sb: SandboxContext, id: string, options: StopOptio
 export async function stopContainerLocked(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
   const force = options.force ?? false;
   const { containers } = sb.journal.record;
-  if (!Object.hasOwn(containers, id) || containerRecord(sb, id).state === "stopped") return sb.journal.saveIfStale();
+  if (!Object.hasOwn(containers, id) || containerRecord(sb, id).state === "stopped") return void (await sb.journal.saveIfStale());
   requireContainer(sb, id, "stop", "ready", "running", "paused");
   if (!force) requireSandbox(sb, "stop the container", "ready", "running");
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, container: id, force });
+  await announceShrink(sb, id, requestedBy(sb, id, containerRecord(sb, id).config.resources), NO_SIZE);
   try {
     await terminate(sb, id, options);
   } catch (error) {
     if (!force) throw error;
     sb.log.warn({ container: id, reason: messageOf(error) }, "the guest did not answer; stopping by force");
   }
-  const { left } = await releaseHoldings(sb, (holding) => holding.container === id && holding.kind === "guest-process");
+  const { left } = await releaseHoldings(sb, (holding) => holding.container === id && RUNS_ON.includes(holding.kind));
+  if (left.length > 0) await noteContainer(sb, id, "failed");
   if (left.length > 0 && !force) throw releaseIncomplete(id, left);
-  await moveContainer(sb, id, left.length > 0 ? "failed" : "stopped");
+  if (left.length === 0) await moveContainer(sb, id, "stopped");
   await sb.hooks.notify("afterStop", { sandbox: sb.id, container: id, force });
 }

@@ -4,6 +4,7 @@ import { isTapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
+import { askGuest } from "./pause.ts";
 
 /** Ends a container's process: SIGTERM, and when it has not ended in time SIGKILL to all its processes. Resolves when it has ended. */
 export async function terminate(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
@@ -16,6 +17,8 @@ export async function terminate(sb: SandboxContext, id: string, options: StopOpt
       sb.guest.client.signalProcess(target, signal, all, { signal: inner, log: sb.log }),
     );
   if (!options.force) {
+    // A frozen process does not act on SIGTERM; SIGKILL ends it all the same.
+    if (sb.journal.record.containers[id]?.state === "paused") await askGuest(sb, id, "resume", options.signal);
     await send(constants.signals.SIGTERM, false);
     if (await endsWithin(process.exited, options.timeoutMs ?? DEADLINES.stop, options.signal)) return;
   }

@@ -1,6 +1,7 @@
 import type { Call } from "./holding.ts";
-import type { AgentEndpoint } from "./hypervisor.ts";
-import type { OciSpec } from "./oci.ts";
+import type { AgentEndpoint, GuestDisk } from "./hypervisor.ts";
+import type { OciResources, OciSpec } from "./oci.ts";
+import type { ContainerStats } from "./stats.ts";
 import type { Transport } from "./transport.ts";
 
 /** Speaks to the agent inside the guest. */
@@ -46,6 +47,27 @@ export interface AgentClient {
   /** How many of the bytes the process's pipe took: at least one; waits while it is full. */
   writeStdin(process: GuestProcessId, data: Uint8Array, call: Call): Promise<number>;
   closeStdin(process: GuestProcessId, call: Call): Promise<void>;
+  /** Freezes all processes of a running container. @throws AGENT_FAILED FAILED_PRECONDITION when it does not run. */
+  pauseContainer(container: string, call: Call): Promise<void>;
+  resumeContainer(container: string, call: Call): Promise<void>;
+  /** Sets the given limits of a container, started or not: each part (`memory`, `cpu`, …) that is present is set, what is absent stays. All or nothing. */
+  updateContainer(container: string, resources: OciResources, call: Call): Promise<void>;
+  /** What a container has used so far; also before its start and after its end. */
+  statsContainer(container: string, call: Call): Promise<ContainerStats>;
+  /** Brings plugged vCPUs online, at most `vcpus` of them, and memory too unless `cpuOnly`; resolves when it is done. */
+  onlineCpuMem(request: { readonly vcpus: number; readonly cpuOnly: boolean }, call: Call): Promise<void>;
+  /**
+   * Runs on exactly `vcpus` vCPUs, parking the others, and says what the guest has then; without a number it changes nothing.
+   * `undefined` when this guest has no such call, as a Kata guest: `onlineCpuMem` is what is left.
+   */
+  syncResources(request: { readonly vcpus?: number }, call: Call): Promise<GuestResources | undefined>;
+  /** Waits for a disk to appear and says what it is in the guest. `undefined` when this guest has no such call. */
+  findDisk(disk: GuestDisk, call: Call): Promise<{ readonly node: string; readonly bytes: number } | undefined>;
+  /**
+   * Has the guest let go of a disk that is about to be unplugged. One that is not there is success, and so is a guest without such a call.
+   * @throws AGENT_FAILED FAILED_PRECONDITION when it is mounted or otherwise in use; nothing has changed then.
+   */
+  releaseDisk(disk: GuestDisk, call: Call): Promise<void>;
   /** Settles when the connection is gone; the error says why. Undefined after `close`. Never rejects. */
   readonly lost: Promise<Error | undefined>;
   close(): Promise<void>;
@@ -75,8 +97,26 @@ export interface GuestStorage {
   readonly mountPoint: string;
 }
 
+/** What the guest's kernel works with. */
+export interface GuestResources {
+  readonly onlineVcpus: number;
+  /** `MemTotal` of /proc/meminfo, bytes: what the kernel does not keep for itself. */
+  readonly memoryBytes: number;
+}
+
+/** A disk that a container gets as a device node, Kata's `Device`: the guest waits for it and finds out its numbers. */
+export interface GuestDevice {
+  readonly disk: GuestDisk;
+  /** Where the container finds it. */
+  readonly containerPath: string;
+  /** Of `r` (read), `w` (write), `m` (make the node). */
+  readonly permissions: string;
+}
+
 export interface GuestContainer {
   readonly container: string;
   readonly storages: readonly GuestStorage[];
+  /** None when absent. */
+  readonly devices?: readonly GuestDevice[];
   readonly spec: OciSpec;
 }

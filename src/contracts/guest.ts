@@ -21,4 +21,6 @@ export interface BootAssets {
   readonly kernelParameters: readonly string[];
   /** Name of the virtio-serial port the agent listens on. Kata's is `agent.channel.0`. */
   readonly agentPort: string;
+  /** The guest's kernel drives virtio-mem devices, by which memory can be taken back in small pieces; `false` when absent. */
+  readonly virtioMem?: boolean;
 }

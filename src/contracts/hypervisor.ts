@@ -1,7 +1,7 @@
 import type { Bytes } from "../base/units.ts";
 import type { Finding } from "./finding.ts";
 import type { BootAssets } from "./guest.ts";
-import type { Call, HoldingKind } from "./holding.ts";
+import type { Call, HoldingKind, Json } from "./holding.ts";
 
 /**
  * A virtual machine monitor.
@@ -17,7 +17,10 @@ export interface Hypervisor {
   readonly holdings: {
     readonly vm: HoldingKind<VmIntent, VmGrant>;
     readonly share?: HoldingKind<ShareIntent, ShareGrant>;
+    readonly disk?: HoldingKind<DiskIntent, DiskGrant>;
   };
+  /** Says what a change would be in the hypervisor's own words, touching nothing: pure functions. Without it a plan names no commands. */
+  readonly planner?: HypervisorPlanner;
 }
 
 /** What the backend can do; asked once by the engine, which refuses the rest with UNSUPPORTED. A backend never pretends. */
@@ -25,6 +28,10 @@ export interface HypervisorCapabilities {
   readonly pause: boolean;
   /** Host directories can be shared with a running VM. */
   readonly shareHotplug: boolean;
+  /** The drivers by which disks can be plugged into a running VM, the preferred one first; absent: none can. `holdings.disk` is there then. */
+  readonly diskDrivers?: readonly DiskDriver[];
+  /** vCPUs and memory of a running VM can grow and shrink: its live view has `sizing` then. `false` when absent. */
+  readonly resize?: boolean;
 }
 
 /** Everything needed to start one VM. Paths are absolute, sizes in bytes. */
@@ -36,6 +43,8 @@ export interface VmIntent {
   readonly runDirectory: string;
   readonly vcpus: number;
   readonly memoryBytes: Bytes;
+  /** How far vCPUs and memory may grow while the VM runs, what it boots with included; absent: they stay as they are. */
+  readonly limits?: VmSize;
   readonly boot: BootAssets;
   /** Without it the VM dies with the process that started it, even at `kill -9`. */
   readonly detached: boolean;
@@ -51,6 +60,14 @@ export interface VmGrant {
   readonly accelerator: string;
   /** Where the host reaches the guest's agent. */
   readonly agentEndpoint: AgentEndpoint;
+  /** What the backend itself wants back when a later process connects or releases. The engine keeps it and does not look at it. */
+  readonly details?: Json;
+}
+
+/** An amount of vCPUs and memory. */
+export interface VmSize {
+  readonly vcpus: number;
+  readonly memoryBytes: Bytes;
 }
 
 /** Where the guest's agent is reached. Transports say which kinds they take. */
@@ -90,6 +107,74 @@ export interface ShareGrant {
   readonly process: { readonly pid: number; readonly startTime: string; readonly bootId: string } | null;
 }
 
+/** How a disk is presented to the guest: many on one SCSI controller, or a PCI device each. */
+export type DiskDriver = "virtio-scsi" | "virtio-blk";
+
+/** A block device or disk image of the host, plugged in while the VM runs. */
+export interface DiskIntent {
+  readonly sandbox: string;
+  readonly vm: VmGrant;
+  /** Unique in the VM, at most 31 characters. */
+  readonly id: string;
+  /** Absolute path of an image file or of a block device. */
+  readonly path: string;
+  readonly format: "raw" | "qcow2";
+  /** Enforced on the host side. */
+  readonly readonly: boolean;
+  readonly driver: DiskDriver;
+  /** The lowest drive index that no other disk of the VM has: SCSI id `index / 256`, LUN `index % 256`. */
+  readonly index: number;
+}
+
+export interface DiskGrant {
+  readonly id: string;
+  readonly guest: GuestDisk;
+}
+
+/** Where the guest finds a disk, in Kata's words: `scsi` with `id:lun`, `blk` with the PCI path `bridge/slot` (two hexadecimal digits each). */
+export interface GuestDisk {
+  readonly driver: "scsi" | "blk";
+  readonly address: string;
+}
+
+/** What a change of a running VM would be, one command a line. */
+export interface HypervisorPlanner {
+  share(intent: ShareIntent): readonly PlannedCommand[];
+  disk(intent: DiskIntent): readonly PlannedCommand[];
+  /** From one size to another, which may be smaller. */
+  resize(from: VmSize, to: VmSize, limits: VmSize): readonly PlannedCommand[];
+}
+
+/** A command of the hypervisor's control protocol, QMP say. */
+export interface PlannedCommand {
+  readonly command: string;
+  readonly arguments: { readonly [key: string]: Json | undefined };
+}
+
+/** Grows and shrinks a running VM. A target is a total, never a difference, so that asking again is harmless. */
+export interface VmSizing {
+  /** What the VM has now, as the hypervisor sees it; a vCPU that the guest has parked counts. */
+  size(call: Call): Promise<VmSize>;
+  /**
+   * Brings the number of vCPUs to `target`, lowest index first, never below what the VM booted with or above its limit. A backend that cannot
+   * take a vCPU away safely leaves it plugged, and the guest parks it.
+   */
+  resizeVcpus(target: number, call: Call): Promise<Resized>;
+  /**
+   * Brings the memory to `target` bytes, never below what the VM booted with. Growth is all or nothing as far as the guest lets it. A shrink ends
+   * when the guest has given all back, refuses, or `call.signal` fires: what it has not given back by then it may give back later.
+   */
+  resizeMemory(target: Bytes, call: Call): Promise<Resized>;
+}
+
+/** How far a resize came. */
+export interface Resized {
+  /** The total the VM has now: vCPUs, or bytes. */
+  readonly reached: number;
+  /** Why it is not the target, the hypervisor's or the guest's own reason; absent when it is, or when a backend keeps what cannot be taken away safely. */
+  readonly shortfall?: string;
+}
+
 /** The live view of one VM. */
 export interface Vm {
   pause(call: Call): Promise<void>;
@@ -100,6 +185,8 @@ export interface Vm {
   readonly exited: Promise<VmExit>;
   /** The last lines of the guest's console and of the VM process's own messages, control characters escaped. */
   diagnostics(): Promise<{ readonly console: string; readonly stderr: string }>;
+  /** Present when the backend has the capability `resize`. */
+  readonly sizing?: VmSizing;
   /** Lets go of the control connection; the VM goes on. */
   disconnect(): Promise<void>;
 }

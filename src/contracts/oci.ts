@@ -32,16 +32,43 @@ export interface OciLinux {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
   readonly cgroupsPath?: string;
-  readonly resources?: {
-    readonly memory?: { readonly limit?: number; readonly swap?: number };
-    readonly cpu?: { readonly shares?: number; readonly quota?: number; readonly period?: number; readonly cpus?: string };
-    readonly pids?: { readonly limit: number };
-    readonly devices?: readonly {
-      readonly allow: boolean;
-      readonly access: string;
-      readonly type?: string;
-      readonly major?: number;
-      readonly minor?: number;
-    }[];
+  readonly resources?: OciResources;
+  readonly devices?: readonly OciDevice[];
+}
+
+/** A device node of a container. */
+export interface OciDevice {
+  readonly path: string;
+  /** Block, or character. */
+  readonly type: "b" | "c";
+  readonly major: number;
+  readonly minor: number;
+  /** Permission bits. */
+  readonly fileMode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** The limits of a container's cgroup. Sizes in bytes, -1 without a limit; times in microseconds. */
+export interface OciResources {
+  /** `swap` is memory and swap together, as the specification has it. */
+  readonly memory?: { readonly limit?: number; readonly reservation?: number; readonly swap?: number };
+  readonly cpu?: {
+    readonly shares?: number;
+    /** -1 without a limit. */
+    readonly quota?: number;
+    readonly period?: number;
+    /** A list such as `0-2,4`. */
+    readonly cpus?: string;
+    readonly mems?: string;
   };
+  readonly pids?: { readonly limit: number };
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
+  readonly devices?: readonly {
+    readonly allow: boolean;
+    readonly access: string;
+    readonly type?: string;
+    readonly major?: number;
+    readonly minor?: number;
+  }[];
 }

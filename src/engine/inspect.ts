@@ -1,9 +1,13 @@
 import type { LeftHolding } from "../base/errors.ts";
 import { isAlive } from "../base/process-identity.ts";
+import type { DeviceConfig, MountConfig } from "../config/mounts-config.ts";
+import type { ResourceConfig } from "../config/resources-config.ts";
 import type { Holding } from "../contracts/holding.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
 import type { RootfsSource } from "../contracts/rootfs.ts";
 import type { SlotName } from "../contracts/slots.ts";
+import type { DeviceRecord } from "../device/manager.ts";
+import { ledgerOf, type SandboxResources } from "../resource/ledger.ts";
 import { openJournal } from "../sandbox/open.ts";
 import type { EngineContext } from "./context.ts";
 import type { ContainerRecord, SandboxRecord } from "./record.ts";
@@ -26,6 +30,10 @@ export interface SandboxInspection {
   /** Which provider fills each slot. */
   readonly providers: Readonly<Record<SlotName, string>>;
   readonly containers: readonly ContainerInspection[];
+  /** The ledger of vCPUs and memory, as recorded last. */
+  readonly resources: SandboxResources;
+  /** The disks of its VM. */
+  readonly disks: readonly DeviceRecord[];
   /** Everything it holds, in the order of acquisition: it is released in reverse. */
   readonly holdings: readonly HoldingInspection[];
   /** What could not be released, and why: `delete` and `gc` try it again. */
@@ -49,7 +57,9 @@ export interface ContainerInspection {
   readonly exitCode?: number;
   readonly command: readonly string[];
   readonly rootfs: RootfsSource;
-  readonly mounts: readonly { readonly source: string; readonly target: string; readonly readonly: boolean }[];
+  readonly mounts: readonly MountConfig[];
+  readonly devices: readonly DeviceConfig[];
+  readonly resources: ResourceConfig;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -79,6 +89,8 @@ export async function inspectSandbox(engine: EngineContext, id: string): Promise
     ...(vm ? { vm } : {}),
     providers: record.providers,
     containers: Object.values(record.containers).map(inspectContainer),
+    resources: ledgerOf(record),
+    disks: Object.values(record.devices),
     holdings: holdings.map(({ step, owner: by, kind, container, status }) => ({
       step,
       owner: by,
@@ -101,6 +113,7 @@ async function inspectVm({ holdings }: SandboxRecord): Promise<VmInspection | un
 }
 
 function inspectContainer({ id, state, created, exitCode, config, annotations }: ContainerRecord): ContainerInspection {
-  const { command, rootfs, mounts } = config;
-  return { id, state, created, ...(exitCode === undefined ? {} : { exitCode }), command, rootfs: rootfs.source, mounts, annotations };
+  const { command, rootfs, mounts, devices, resources } = config;
+  const ended = exitCode === undefined ? {} : { exitCode };
+  return { id, state, created, ...ended, command, rootfs: rootfs.source, mounts, devices, resources, annotations };
 }

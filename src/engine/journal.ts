@@ -67,6 +67,13 @@ export class Journal {
     return this.#volatile.get(holding.id);
   }
 
+  /** Makes a holding another container's, or the sandbox's own: what it holds is released with that one. */
+  handOver(holding: Holding, to: string | undefined): void {
+    const { container: _, ...rest } = this.get(holding.id);
+    const handed: Holding = to === undefined ? rest : { ...rest, container: to };
+    this.record.holdings = this.record.holdings.map((each) => (each.id === holding.id ? handed : each));
+  }
+
   update(holding: Holding, change: Partial<Pick<Holding, "status" | "grant" | "reason">>): Holding {
     const updated = { ...this.get(holding.id), ...change };
     this.record.holdings = this.record.holdings.map((each) => (each.id === holding.id ? updated : each));
@@ -76,6 +83,10 @@ export class Journal {
   drop(holding: Holding): void {
     this.#volatile.delete(holding.id);
     this.record.holdings = this.record.holdings.filter((each) => each.id !== holding.id);
+  }
+
+  has(holding: Holding): boolean {
+    return this.record.holdings.some(({ id }) => id === holding.id);
   }
 
   get(id: number): Holding {
@@ -105,10 +116,12 @@ export class Journal {
     return this.store();
   }
 
-  /** For a verb that has nothing to do, since an earlier try did all but store it. */
-  async saveIfStale(): Promise<void> {
+  /** For a verb that has nothing to do, since an earlier try did all but store it. Tells whether there was something to store. */
+  async saveIfStale(): Promise<boolean> {
     await this.#saving;
-    if (this.#stale) await this.save();
+    const stale = this.#stale;
+    if (stale) await this.save();
+    return stale;
   }
 
   /** Removes the record: the sandbox is no more. Later saves do nothing. */
@@ -132,7 +145,7 @@ function checkRecord(id: string, stored: Json): SandboxRecord {
     record.id === id &&
     Array.isArray(record.holdings)
   ) {
-    return record as SandboxRecord;
+    return { ...record, devices: record.devices ?? {} } as SandboxRecord;
   }
   throw new TapvisorError("STATE_CORRUPT", `Cannot use the record of sandbox "${id}": not a record of version ${RECORD_VERSION}`, {
     data: { file: id },

@@ -1,8 +1,11 @@
 import type { ProcessIdentity } from "../base/process-identity.ts";
+import type { Bytes } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
+import type { GuestResources } from "../contracts/agent.ts";
 import type { Holding } from "../contracts/holding.ts";
 import type { SlotName } from "../contracts/slots.ts";
+import type { DeviceRecord } from "../device/manager.ts";
 import type { State } from "./states.ts";
 
 /** The layout of a sandbox's record; a store that holds a newer one is refused. */
@@ -21,16 +24,35 @@ export interface SandboxRecord {
   state: State;
   annotations: Record<string, string>;
   holdings: Holding[];
+  /** The block devices and images of the host that are plugged in, by id. */
+  devices: Record<string, DeviceRecord>;
+  /** The guest's unit of memory hot-plug, bytes; 0 when it has none. Known from its boot on. */
+  memoryBlockBytes?: number;
+  /** What the VM had when it was last changed; absent as long as it has what it booted with. */
+  granted?: GrantedSize;
   nextHolding: number;
   containers: Record<string, ContainerRecord>;
+}
+
+/** What a VM really has, which need not be what was asked for. */
+export interface GrantedSize {
+  /** The vCPUs the guest runs on. */
+  readonly vcpus: number;
+  /** Those plugged in, the ones that the guest has parked included. */
+  readonly pluggedVcpus: number;
+  readonly memoryBytes: Bytes;
+  /** What the guest itself said last; absent for a guest that cannot say. */
+  readonly confirmed?: GuestResources;
 }
 
 export interface ContainerRecord {
   readonly id: string;
   readonly created: string;
-  readonly config: ContainerConfig;
+  config: ContainerConfig;
   state: State;
   annotations: Record<string, string>;
   /** Set when the container's process has ended. */
   exitCode?: number;
+  /** The kernel's out-of-memory killer has struck in it. */
+  oomKilled?: boolean;
 }

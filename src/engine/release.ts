@@ -44,7 +44,9 @@ export async function releaseUnsaved(
 ): Promise<Released> {
   const undone: string[] = [];
   const attempt = async (holding: Holding): Promise<boolean> => {
-    const failure = await releaseOne(scope, holding);
+    const failed = await releaseOne(scope, holding);
+    // The end of a process is noted when it comes, also while its release is under way: then there is nothing left to fail.
+    const failure = scope.journal.has(holding) ? failed : undefined;
     if (failure) scope.journal.update(holding, { status: "failed", reason: messageOf(failure) });
     else {
       scope.journal.drop(holding);

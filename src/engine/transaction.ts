@@ -90,6 +90,19 @@ export class Transaction<in Step extends string> {
     return result;
   }
 
+  /**
+   * The step by which an operation that cannot be undone any more has happened: nothing of it can fail after `work`, which has to undo itself when it
+   * fails, and the caller's signal does not end it half-way.
+   */
+  async finish(step: Step, work: () => Promise<void>): Promise<void> {
+    const { name, sandbox } = this.#operation;
+    throwIfAborted(this.signal, `${name} at ${step}`);
+    this.#scope.log.debug({ step, operation: name }, "step");
+    await this.#scope.probe?.({ phase: "before", step, operation: name, sandbox, ...this.#container() });
+    throwIfAborted(this.signal, `${name} at ${step}`);
+    await work();
+  }
+
   /** Registers a release of this process, in its place among the holdings. */
   defer(step: Step, owner: string, release: () => Promise<void>): void {
     this.#scope.journal.intendVolatile(step, owner, release, this.#operation.container);

@@ -3,7 +3,6 @@ import { isTapvisorError, TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { recordExit } from "../container/exit.ts";
 import { followProcess } from "../container/guest-process.ts";
-import { vmGrantOf } from "../container/plug-in.ts";
 import type { EngineContext, SandboxContext } from "../engine/context.ts";
 import type { Journal } from "../engine/journal.ts";
 import { sandboxContext } from "./context.ts";
@@ -12,6 +11,7 @@ import { type Hands, isHeld, openJournal } from "./open.ts";
 import { thisProcess } from "./owner.ts";
 import { stopDead } from "./reconcile.ts";
 import { undoUnfinished } from "./undo-unfinished.ts";
+import { vmGrantOf } from "./vm-grant.ts";
 
 /**
  * Takes a sandbox that another process made into this one's hands: connects to its VM and agent and follows its containers again. One whose
@@ -80,7 +80,7 @@ export async function resumeContainers(sb: SandboxContext): Promise<void> {
 /** Follows the containers that ran when the last owner let go; one that has ended meanwhile tells its exit code at once. */
 function followContainers(sb: SandboxContext): void {
   for (const { id, state } of Object.values(sb.journal.record.containers)) {
-    if (state !== "running" || sb.processes.has(id)) continue;
+    if ((state !== "running" && state !== "paused") || sb.processes.has(id)) continue;
     const process = followProcess(sb.guest.client, { container: id, exec: id }, !sb.journal.record.config.detached, sb.log);
     sb.processes.set(id, process);
     void recordExit(sb, id, process);

@@ -33,6 +33,7 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
     tx.acquire<GuestSandboxIntent, void>("create-guest-sandbox", { owner: ENGINE, kind: "guest-sandbox" }, intent, DEADLINES.agent),
   );
   sb.guest.details = details;
+  sb.journal.record.memoryBlockBytes = details.memoryBlockBytes;
 }
 
 /** The results of both; a failure is thrown only when neither runs any more, so that a rollback never overtakes the other. */
@@ -71,8 +72,8 @@ async function launchAndConnect(sb: SandboxContext, tx: Transaction<BootStep>, l
 }
 
 function vmIntent(sb: SandboxContext, { config, boot, runDirectory }: Launch): VmIntent {
-  const { vcpus, memoryBytes, detached } = config;
-  return { sandbox: sb.id, nonce: randomBytes(16).toString("hex"), runDirectory, vcpus, memoryBytes, boot, detached };
+  const { vcpus, memoryBytes, limits, detached } = config;
+  return { sandbox: sb.id, nonce: randomBytes(16).toString("hex"), runDirectory, vcpus, memoryBytes, limits, boot, detached };
 }
 
 export function hypervisorOf(sb: SandboxContext): string {

@@ -17,8 +17,23 @@ export function sandboxContext(engine: EngineContext, journal: Journal): Sandbox
     onAgentLost: (error) => void engine.hooks.observe("agentLost", { sandbox: id, error }),
   });
   const { hooks, probe, releaseTimeoutMs } = engine;
-  const holders = new Holders(engine.host.slots, ownHoldings(guest, engine.releaseTimeoutMs));
-  const sb = { engine, id, journal, holders, hooks, guest, processes: new Map(), mutex: new Mutex(), log, probe, releaseTimeoutMs };
+  const holders = new Holders(
+    engine.host.slots,
+    ownHoldings(guest, engine.releaseTimeoutMs, () => sb),
+  );
+  const sb: SandboxContext = {
+    engine,
+    id,
+    journal,
+    holders,
+    hooks,
+    guest,
+    processes: new Map(),
+    mutex: new Mutex(),
+    log,
+    probe,
+    releaseTimeoutMs,
+  };
   return sb;
 }
 

@@ -64,6 +64,7 @@ async function newRecord(engine: EngineContext, config: SandboxRecord["config"])
     state: "creating",
     annotations: { ...config.annotations },
     holdings: [],
+    devices: {},
     nextHolding: 1,
     containers: {},
   };

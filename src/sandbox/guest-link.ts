@@ -18,6 +18,7 @@ export class GuestLink {
   #lastVm: Vm | undefined;
   #client: AgentClient | undefined;
   #forsaken = false;
+  #ending = false;
   details: GuestDetails | undefined;
 
   constructor(engine: EngineContext, sandbox: string, events: LinkEvents) {
@@ -48,8 +49,18 @@ export class GuestLink {
     return this.#lastVm?.diagnostics();
   }
 
+  /** From here on the VM is about to end: what would only make it smaller is left out. */
+  beginEnd(): void {
+    this.#ending = true;
+  }
+
+  get isEnding(): boolean {
+    return this.#ending;
+  }
+
   /** From here on the guest is not asked anything: its VM is about to be killed. */
   forsake(): void {
+    this.#ending = true;
     this.#forsaken = true;
   }
 
@@ -61,6 +72,7 @@ export class GuestLink {
     this.#vm = vm;
     this.#lastVm = vm;
     this.#forsaken = false;
+    this.#ending = false;
     void vm.exited.then((exit) => {
       if (this.#vm === vm) this.#vm = undefined;
       this.#events.onVmExit(exit);

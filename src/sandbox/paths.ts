@@ -10,7 +10,12 @@ export function guestShareOf(container: string): string {
   return `/run/kata-containers/shared/containers/${container}`;
 }
 
+/** Where the guest keeps what is a container's own. */
+export function guestContainerOf(container: string): string {
+  return `/run/kata-containers/${container}`;
+}
+
 /** Where a container's root file system stands in the guest. */
 export function guestRootfsOf(container: string): string {
-  return `/run/kata-containers/${container}/rootfs`;
+  return `${guestContainerOf(container)}/rootfs`;
 }

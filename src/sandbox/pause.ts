@@ -1,13 +1,13 @@
 import { withDeadline } from "../base/deadline.ts";
 import { messageOf, TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import { vmGrantOf } from "../container/plug-in.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { resumeContainers } from "./adopt.ts";
 import { exclusively } from "./exclusively.ts";
 import { moveSandbox, requireSandbox } from "./state.ts";
+import { vmGrantOf } from "./vm-grant.ts";
 
 /** Freezes the whole VM. @throws INVALID_STATE when it does not run, UNSUPPORTED when the hypervisor cannot. */
 export function pauseSandbox(sb: SandboxContext, signal: AbortSignal | undefined): Promise<void> {

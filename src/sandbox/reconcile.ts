@@ -1,10 +1,10 @@
 import { isTapvisorError, messageOf } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import { vmGrantOf } from "../container/plug-in.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { exclusively } from "./exclusively.ts";
 import { moveSandbox } from "./state.ts";
 import { releaseSandbox } from "./stop.ts";
+import { vmGrantOf } from "./vm-grant.ts";
 
 /** Holds the record against what is: a sandbox whose VM has died gives back what it held, and it and its containers become `stopped`. */
 export async function reconcile(sb: SandboxContext): Promise<void> {

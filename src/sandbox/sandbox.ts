@@ -1,16 +1,20 @@
 import { isTapvisorError, TapvisorError } from "../base/errors.ts";
 import type { ContainerOptions } from "../config/container-config.ts";
+import type { DeviceOptions } from "../config/device-config.ts";
 import { type Cancellable, Container } from "../container/container.ts";
 import { createContainer } from "../container/create.ts";
 import { containerRecord } from "../container/state.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
+import { addDevice, type Device, listDevices, removeDevice } from "../device/sandbox-devices.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { removedAfter } from "../engine/removed-after.ts";
 import type { State } from "../engine/states.ts";
+import type { SandboxResources } from "../resource/ledger.ts";
 import { deleteSandbox } from "./delete.ts";
 import { letGo } from "./let-go.ts";
 import { pauseSandbox, resumeSandbox } from "./pause.ts";
 import { reconcile } from "./reconcile.ts";
+import { readResources } from "./resources.ts";
 import { startSandbox } from "./start.ts";
 import { isOf, type StopOptions, stopSandbox } from "./stop.ts";
 
@@ -104,6 +108,37 @@ export class Sandbox implements AsyncDisposable {
 
   containers(): Container[] {
     return Object.keys(this.#sb.journal.record.containers).map((id) => new Container(this.#sb, id));
+  }
+
+  /**
+   * What the VM has and why: what it booted with, what each container asks for, the total, what the hypervisor has given and what the guest says. Asks
+   * both; at most 30 s.
+   */
+  resources(options: Cancellable = {}): Promise<SandboxResources> {
+    return readResources(this.#sb, options.signal);
+  }
+
+  /**
+   * Plugs a disk image or block device of the host into the running VM, at most 20 s. One that is plugged in already is referred to once more: it goes
+   * with the last `removeDevice`. A failure leaves nothing.
+   * @throws INVALID_INPUT, UNSUPPORTED, INVALID_STATE, VM_COMMAND_FAILED.
+   *
+   * @example
+   * const disk = await sandbox.addDevice({ path: "./scratch.img" });
+   * console.log(disk.node); // /dev/sda
+   */
+  addDevice(options: DeviceOptions, { signal }: Cancellable = {}): Promise<Device> {
+    return addDevice(this.#sb, options, signal);
+  }
+
+  /** Takes a disk out again. @throws DEVICE_NOT_FOUND, DEVICE_ATTACHED while a container has it, DEVICE_IN_USE while the guest uses it: nothing is lost. */
+  removeDevice(id: string, { signal }: Cancellable = {}): Promise<void> {
+    return removeDevice(this.#sb, id, signal);
+  }
+
+  /** Every disk that is plugged into the VM, those of its containers too. */
+  devices(): readonly Device[] {
+    return listDevices(this.#sb);
   }
 
   /** What it is now: a VM that has died meanwhile is noticed, and what it held given back. */

@@ -21,7 +21,7 @@ export function stopSandbox(sb: SandboxContext, options: StopOptions): Promise<v
 
 export async function stopSandboxLocked(sb: SandboxContext, options: StopOptions): Promise<void> {
   const { record } = sb.journal;
-  if (record.state === "stopped" || record.state === "failed") return sb.journal.saveIfStale();
+  if (record.state === "stopped" || record.state === "failed") return void (await sb.journal.saveIfStale());
   requireSandbox(sb, "stop the sandbox", "ready", "running", "paused");
   const force = options.force ?? false;
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, force });
@@ -36,18 +36,20 @@ export async function stopSandboxLocked(sb: SandboxContext, options: StopOptions
 
 async function stopContainers(sb: SandboxContext, options: StopOptions): Promise<void> {
   if (sb.journal.record.state === "paused") await sb.guest.vm?.resume({ signal: AbortSignal.timeout(10_000), log: sb.log });
-  const running = Object.values(sb.journal.record.containers).filter((container) => container.state === "running");
+  const running = Object.values(sb.journal.record.containers).filter(({ state }) => state === "running" || state === "paused");
   await Promise.all(running.map((container) => terminate(sb, container.id, options)));
 }
 
 /** Releases all that the sandbox holds. By force the VM goes first, and nothing in it is asked. @throws RELEASE_INCOMPLETE naming what is left. */
 export async function releaseSandbox(sb: SandboxContext, force: boolean): Promise<void> {
+  sb.guest.beginEnd();
   if (force) {
     sb.guest.forsake();
     await releaseHoldings(sb, (holding) => holding.kind === "vm");
   }
   const { left } = await releaseHoldings(sb, () => true);
   await sb.guest.disconnect();
+  delete sb.journal.record.granted;
   if (left.length > 0) {
     await moveSandbox(sb, "failed");
     throw releaseIncomplete(sb.id, left);

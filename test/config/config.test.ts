@@ -73,7 +73,7 @@ s.test("containerConfig() resolves host paths and keeps the program's words as t
   const config = containerConfig({ ...minimal, rootfs: "rel", command: ["sh", "-c", ""], mounts: [{ source: "data", target: "/data/" }] });
   assert.equal(config.rootfs, { source: { kind: "directory", path: join(process.cwd(), "rel") }, access: "copy-on-write" });
   assert.equal(config.command, ["sh", "-c", ""]);
-  assert.equal(config.mounts, [{ source: join(process.cwd(), "data"), target: "/data", readonly: false }]);
+  assert.equal(config.mounts, [{ type: "bind", source: join(process.cwd(), "data"), target: "/data", readonly: false }]);
   assert.equal(config.user, { uid: 0, gid: 0, additionalGids: [] });
 });
 

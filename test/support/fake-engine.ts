@@ -1,7 +1,7 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createEngine, type Engine, type EngineOptions, type Plugin } from "tapvisor";
-import { presetFake } from "tapvisor/plugins/preset-fake";
+import { type PresetFakeOptions, presetFake } from "tapvisor/plugins/preset-fake";
 import { MemoryState } from "tapvisor/plugins/state-memory";
 import { type FakeSnapshot, FakeWorld } from "tapvisor/testing";
 import type { SandboxRecord } from "../../src/engine/record.ts";
@@ -14,6 +14,9 @@ export interface FakeEngine extends AsyncDisposable {
   readonly state: MemoryState;
   /** A directory that serves as a rootfs. */
   readonly rootfs: string;
+  /** Two disk images. */
+  readonly image: string;
+  readonly otherImage: string;
   readonly directory: string;
   /** The script dies as by `kill -9`: its VMs and connections end, and nothing of its engine runs any more. */
   killScript(): void;
@@ -34,18 +37,24 @@ export interface FakeEngineOptions {
   readonly releaseTimeoutMs?: number;
   /** Sees everything and makes any of it fail; it takes the place of the probe. */
   readonly injector?: Injector;
+  /** What the hypervisor and the agent can do; by default vCPUs are unplugged, so that what has been undone is as before. */
+  readonly preset?: Pick<PresetFakeOptions, "hypervisor" | "agent">;
 }
 
+const HYPERVISOR = { vcpuRemoval: "unplug" } as const;
+
 /** An engine on the fakes, with a root of its own. */
-export async function fakeEngine({ injector, plugins = [], ...options }: FakeEngineOptions = {}): Promise<FakeEngine> {
+export async function fakeEngine({ injector, plugins = [], preset, ...options }: FakeEngineOptions = {}): Promise<FakeEngine> {
   const directory = await tempDirectory();
   const world = injector?.world() ?? new FakeWorld();
   const state = new MemoryState();
   const rootfs = join(directory.path, "rootfs");
   await mkdir(rootfs);
+  const images = ["disk.img", "other.img"].map((name) => join(directory.path, name)) as [string, string];
+  for (const path of images) await writeFile(path, Buffer.alloc(4096));
   const root = join(directory.path, "root");
   const engine = await createEngine({
-    preset: presetFake({ world, state }),
+    preset: presetFake({ world, state, hypervisor: HYPERVISOR, ...preset }),
     root,
     plugins: [...(injector?.plugins(state) ?? []), ...plugins],
     ...(injector ? { probe: injector.probe, releaseTimeoutMs: injector.releaseTimeoutMs } : {}),
@@ -57,6 +66,8 @@ export async function fakeEngine({ injector, plugins = [], ...options }: FakeEng
     world,
     state,
     rootfs,
+    image: images[0],
+    otherImage: images[1],
     directory: directory.path,
     killScript() {
       dead = true;
@@ -80,10 +91,12 @@ export async function laterProcess({ world, state, directory }: FakeEngine): Pro
     const record = state.get(id) as { owner?: { pid: number; startTime: string } | null };
     if (record.owner) state.set(id, { ...record, owner: { ...record.owner, pid: 2 ** 22, startTime: "0" } } as never);
   }
-  return createEngine({ preset: presetFake({ world, state }), root: join(directory, "root") });
+  return createEngine({ preset: presetFake({ world, state, hypervisor: HYPERVISOR }), root: join(directory, "root") });
 }
 
-/** Ids of holdings count up for ever, so that they are never reused: they are no part of what is held. */
+/** What a VM has is recorded when it first changes. Ids of holdings count up for ever, so that they are never reused: they are no part of what is held. */
 function withoutCounters(record: SandboxRecord): SandboxRecord {
-  return { ...record, nextHolding: 0 };
+  const { vcpus, memoryBytes } = record.config;
+  const { confirmed: _, ...granted } = record.granted ?? { vcpus, pluggedVcpus: vcpus, memoryBytes };
+  return { ...record, nextHolding: 0, granted };
 }

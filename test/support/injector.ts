@@ -24,6 +24,7 @@ export interface Fault {
 /** Streams and waits of processes run beside the operations: their order is not that of the operation's steps. */
 const BACKGROUND: ReadonlySet<FakeOperation> = new Set([
   "agent.waitProcess",
+  "agent.statsContainer", // of a process that was killed, for the reason
   "agent.readStdout",
   "agent.readStderr",
   "agent.writeStdin",

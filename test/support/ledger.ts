@@ -1,6 +1,9 @@
 import type { VmSnapshot } from "tapvisor/testing";
 import type { Holding } from "../../src/contracts/holding.ts";
+import type { DeviceIntent } from "../../src/device/holding.ts";
 import type { SandboxRecord } from "../../src/engine/record.ts";
+import { ledgerOf } from "../../src/resource/ledger.ts";
+import { ociResources } from "../../src/resource/plan.ts";
 import type { Everything } from "./fake-engine.ts";
 
 /**
@@ -48,6 +51,9 @@ function checkInside(record: SandboxRecord, vm: VmSnapshot | undefined, check: C
   compare(record, "agent-connection", once((vm?.agentConnections ?? 0) > 0), () => record.id, check);
   compare(record, "guest-sandbox", once(Boolean(vm?.guest.sandbox)), () => record.id, check);
   compare(record, "share", vm?.shares.map(({ id }) => id) ?? [], (intent) => (intent as { id: string }).id, check);
+  compare(record, "disk", vm?.disks.map(({ id }) => id) ?? [], (intent) => (intent as { id: string }).id, check);
+  checkSize(record, vm, check);
+  checkDevices(record, check);
   compare(
     record,
     "guest-container",
@@ -59,6 +65,53 @@ function checkInside(record: SandboxRecord, vm: VmSnapshot | undefined, check: C
   compare(record, "guest-process", running, ofContainer, check);
   check((vm?.agentConnections ?? 0) <= 1, `${vm?.agentConnections} connections to the agent`);
   check((vm?.views ?? 0) <= 1, `${vm?.views} views of the VM`);
+}
+
+/** The VM has what it booted with and what its living containers ask for, and the record says so. */
+function checkSize(record: SandboxRecord, vm: VmSnapshot | undefined, check: Check): void {
+  if (!vm || record.holdings.some(({ kind, status }) => kind === "resources" && status !== "held")) return;
+  const { target, granted } = ledgerOf(record);
+  const size = ({ vcpus, memoryBytes }: { readonly vcpus: number; readonly memoryBytes: number }) => `${vcpus} vCPUs, ${memoryBytes} bytes`;
+  check(
+    size(target) === size({ vcpus: vm.onlineVcpus, memoryBytes: vm.memoryBytes }),
+    `${record.id} wants ${size(target)}, has ${size(vm)}`,
+  );
+  check(
+    size(granted) === size({ vcpus: vm.onlineVcpus, memoryBytes: vm.memoryBytes }),
+    `${record.id} records ${size(granted)}, has ${size(vm)}`,
+  );
+  for (const { id, limits } of vm.guest.containers) {
+    const { devices: _, ...limited } = limits;
+    const config = record.containers[id]?.config;
+    if (!config || record.holdings.some(({ kind }) => kind === "guest-limits")) continue;
+    for (const [part, wanted] of Object.entries(ociResources(config.resources))) {
+      const has = limited[part as keyof typeof limited];
+      for (const [name, value] of Object.entries(wanted as object)) {
+        check(Reflect.get(has ?? {}, name) === value, `${id} has ${part}.${name} ${Reflect.get(has ?? {}, name)}, wants ${value}`);
+      }
+    }
+  }
+}
+
+/** Every reference to a device and every attachment of it is a holding, and nothing else is. */
+function checkDevices({ id, devices, holdings }: SandboxRecord, check: Check): void {
+  const held = holdings
+    .filter(({ kind }) => kind === "device")
+    .map(({ intent }) => intent as unknown as DeviceIntent)
+    .map(({ device, holder }) => `${device.identity} ${holder}`)
+    .sort();
+  const listed = (pick: (device: (typeof devices)[string]) => readonly string[]) =>
+    Object.values(devices)
+      .flatMap((device) => pick(device).map((holder) => `${device.identity} ${holder}`))
+      .sort();
+  check(
+    listed(({ references }) => references).join() === held.join(),
+    `${id} refers to ${listed((each) => each.references)}, holds ${held}`,
+  );
+  check(
+    listed(({ attachments }) => attachments).join() === held.join(),
+    `${id} has attached ${listed((each) => each.attachments)}, holds ${held}`,
+  );
 }
 
 function ofContainer(_intent: unknown, { container }: Holding): string {

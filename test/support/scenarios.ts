@@ -1,6 +1,8 @@
 import type { Container, Sandbox } from "tapvisor";
 import { CREATE_CONTAINER_STEPS } from "../../src/container/create.ts";
 import { START_CONTAINER_STEPS } from "../../src/container/start.ts";
+import { UPDATE_CONTAINER_STEPS } from "../../src/container/update.ts";
+import { ADD_DEVICE_STEPS } from "../../src/device/sandbox-devices.ts";
 import type { ContainerRecord } from "../../src/engine/record.ts";
 import { CREATE_SANDBOX_STEPS } from "../../src/sandbox/create.ts";
 import { START_SANDBOX_STEPS } from "../../src/sandbox/start.ts";
@@ -16,6 +18,8 @@ export interface Scenario {
    * doing it again gets to the end.
    */
   readonly failure: "back" | "onward";
+  /** `false`: what one fault shows is enough, since another scenario has the pairs. */
+  readonly pairs?: false;
   prepare(fake: FakeEngine): Promise<Act>;
   /** Where the world before and the one after a failure may differ, taken out of both. */
   readonly unlike?: (everything: Everything) => unknown;
@@ -26,6 +30,13 @@ export type Act = (signal?: AbortSignal) => Promise<unknown>;
 const cancel = (signal?: AbortSignal) => (signal ? { signal } : {});
 const web = ({ rootfs }: FakeEngine, command: readonly string[] = ["sleep", "60"]) => ({ id: "web", rootfs, command: [...command] });
 
+/** One that has everything plugged in: files, a disk, vCPUs and memory. */
+const full = (fake: FakeEngine, command?: readonly string[]) => ({
+  ...web(fake, command),
+  resources: { vcpus: 2, memory: "256MiB" },
+  devices: [{ path: fake.image, target: "/dev/data" }],
+});
+
 async function runningSandbox({ engine }: FakeEngine): Promise<Sandbox> {
   return engine.runSandbox({ id: "box", boot: { retries: 0 } });
 }
@@ -34,9 +45,10 @@ async function runningSandbox({ engine }: FakeEngine): Promise<Sandbox> {
 async function endedContainer(fake: FakeEngine): Promise<Container> {
   const sandbox = await runningSandbox(fake);
   fake.world.programs.once = () => 3;
-  const container = await sandbox.run(web(fake, ["once"]));
+  const container = await sandbox.run(full(fake, ["once"]));
   await container.wait();
-  while (container.state !== "stopped") await new Promise((resolve) => setImmediate(resolve));
+  while ((await fake.everything()).records.some(({ holdings }) => holdings.some(({ kind }) => kind === "resources")))
+    await new Promise((resolve) => setImmediate(resolve));
   return container;
 }
 
@@ -54,11 +66,33 @@ function asStopped({ world, records, files }: Everything): unknown {
   return { vms, records: changed, files };
 }
 
+/** Values that stand for no limit: an update sends every field of a part, a creation only those that are set. */
+const UNLIMITED: Readonly<Record<string, unknown>> = { limit: -1, reservation: 0, swap: -1, quota: -1, shares: 1024, cpus: "" };
+
+/** What limits are in force, however they have been written. */
+function inForce({ world, records, files }: Everything): unknown {
+  const part = (limits: object) =>
+    Object.entries(limits)
+      .filter(([name, value]) => UNLIMITED[name] !== value)
+      .sort();
+  const limited = (limits: object) =>
+    Object.entries(limits)
+      .map(([name, of]) => [name, part(of)] as const)
+      .filter(([, of]) => of.length > 0)
+      .sort();
+  const vms = world.vms.map(({ guest, ...vm }) => ({
+    ...vm,
+    guest: { ...guest, containers: guest.containers.map(({ limits, ...each }) => ({ ...each, limits: limited(limits) })) },
+  }));
+  return { vms, records, files };
+}
+
 /** What starting a stopped container gives back first stays given back when it fails. */
 function withoutContainers({ world, records, files }: Everything): unknown {
-  const vms = world.vms.map((vm) => ({ ...vm, shares: [], guest: { ...vm.guest, containers: [] } }));
+  const vms = world.vms.map((vm) => ({ ...vm, shares: [], disks: [], guest: { ...vm.guest, containers: [] } }));
   const own = records.map((record) => ({
     ...record,
+    devices: {},
     holdings: record.holdings.filter(({ container }) => container === undefined),
     containers: Object.values(record.containers).map(({ id, state }) => [id, state]),
   }));
@@ -100,7 +134,18 @@ export const SCENARIOS: readonly Scenario[] = [
     failure: "back",
     async prepare(fake) {
       const sandbox = await runningSandbox(fake);
-      return (signal) => sandbox.createContainer(web(fake), cancel(signal));
+      return (signal) => sandbox.createContainer(full(fake), cancel(signal));
+    },
+  },
+  {
+    name: "create container with two disks",
+    steps: CREATE_CONTAINER_STEPS,
+    failure: "back",
+    pairs: false,
+    async prepare(fake) {
+      const sandbox = await runningSandbox(fake);
+      const options = { ...full(fake), mounts: [{ block: fake.otherImage, target: "/data" }] };
+      return (signal) => sandbox.createContainer(options, cancel(signal));
     },
   },
   {
@@ -109,7 +154,7 @@ export const SCENARIOS: readonly Scenario[] = [
     failure: "back",
     async prepare(fake) {
       const sandbox = await runningSandbox(fake);
-      return (signal) => sandbox.run(web(fake), cancel(signal));
+      return (signal) => sandbox.run(full(fake), cancel(signal));
     },
   },
   {
@@ -153,11 +198,69 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: "update container",
+    steps: UPDATE_CONTAINER_STEPS,
+    failure: "back",
+    unlike: inForce,
+    async prepare(fake) {
+      const container = await (await runningSandbox(fake)).run(full(fake));
+      return (signal) => container.update({ vcpus: 3, memory: "512MiB", pids: 100 }, cancel(signal));
+    },
+  },
+  {
+    name: "update ready container",
+    steps: UPDATE_CONTAINER_STEPS,
+    failure: "back",
+    unlike: inForce,
+    async prepare(fake) {
+      const container = await (await runningSandbox(fake)).createContainer(full(fake));
+      return (signal) => container.update({ vcpus: 1, memory: null }, cancel(signal));
+    },
+  },
+  {
+    name: "pause container",
+    steps: [],
+    failure: "back",
+    async prepare(fake) {
+      const container = await (await runningSandbox(fake)).run(web(fake));
+      return (signal) => container.pause(cancel(signal));
+    },
+  },
+  {
+    name: "resume container",
+    steps: [],
+    failure: "back",
+    async prepare(fake) {
+      const container = await (await runningSandbox(fake)).run(web(fake));
+      await container.pause();
+      return (signal) => container.resume(cancel(signal));
+    },
+  },
+  {
+    name: "add device",
+    steps: ADD_DEVICE_STEPS,
+    failure: "back",
+    async prepare(fake) {
+      const sandbox = await runningSandbox(fake);
+      return (signal) => sandbox.addDevice({ path: fake.image }, cancel(signal));
+    },
+  },
+  {
+    name: "remove device",
+    steps: [],
+    failure: "onward",
+    async prepare(fake) {
+      const sandbox = await runningSandbox(fake);
+      const { id } = await sandbox.addDevice({ path: fake.image });
+      return (signal) => sandbox.removeDevice(id, cancel(signal));
+    },
+  },
+  {
     name: "stop container",
     steps: [],
     failure: "onward",
     async prepare(fake) {
-      const container = await (await runningSandbox(fake)).run(web(fake));
+      const container = await (await runningSandbox(fake)).run(full(fake));
       return (signal) => container.stop(cancel(signal));
     },
   },
@@ -166,7 +269,7 @@ export const SCENARIOS: readonly Scenario[] = [
     steps: [],
     failure: "onward",
     async prepare(fake) {
-      const container = await (await runningSandbox(fake)).run(web(fake));
+      const container = await (await runningSandbox(fake)).run(full(fake));
       return (signal) => container.stop({ force: true, ...cancel(signal) });
     },
   },
@@ -185,7 +288,7 @@ export const SCENARIOS: readonly Scenario[] = [
     failure: "onward",
     async prepare(fake) {
       const sandbox = await runningSandbox(fake);
-      await sandbox.run(web(fake));
+      await sandbox.run(full(fake));
       await sandbox.createContainer({ ...web(fake), id: "ready" });
       return (signal) => sandbox.stop(cancel(signal));
     },

@@ -1,12 +1,11 @@
 import { availableParallelism } from "node:os";
 import { withDeadline } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
-import { type Finish, liveThrough } from "../support/fault-case.ts";
-import type { Fault, FaultMode } from "../support/injector.ts";
-import { SCENARIOS, type Scenario } from "../support/scenarios.ts";
-import { suite } from "../support/suite.ts";
+import { type Finish, liveThrough } from "./fault-case.ts";
+import type { Fault, FaultMode } from "./injector.ts";
+import { SCENARIOS, type Scenario } from "./scenarios.ts";
+import { suite } from "./suite.ts";
 
-const s = suite("fault injection");
 /** How many findings a failing test shows. */
 const FINDINGS = 12;
 /** A case takes some 10 ms; one that hangs would hide which it was. */
@@ -14,9 +13,24 @@ const CASE_MS = 20_000;
 const counts: Record<string, number> = {};
 const reached = new Map<readonly string[], Set<string>>();
 
-for (const scenario of SCENARIOS) {
-  s.test(`${scenario.name}: a fault anywhere`, () => everyFault(scenario), { timeoutMs: 120_000 });
-  s.test(`${scenario.name}: a fault and a failing release`, () => everyPair(scenario), { timeoutMs: 120_000 });
+/**
+ * Tests that a fault anywhere in each of these operations, and one more in what follows it, leaves nothing that is not named; the scenarios of one
+ * tuple of steps belong together, since they have to reach each step.
+ */
+export function sweepFaults(title: string, names: readonly string[]): void {
+  const s = suite(title);
+  const scenarios = names.map((name) => SCENARIOS.find((each) => each.name === name) ?? assert.unreachable(`there is no scenario ${name}`));
+  for (const scenario of scenarios as Scenario[]) {
+    s.test(`${scenario.name}: a fault anywhere`, () => everyFault(scenario), { timeoutMs: 150_000 });
+    if (scenario.pairs !== false)
+      s.test(`${scenario.name}: a fault and a failing release`, () => everyPair(scenario), { timeoutMs: 150_000 });
+  }
+  s.test("every step of every operation was reached", () => {
+    for (const { steps } of scenarios as Scenario[])
+      for (const step of steps) assert.ok(reached.get(steps)?.has(step), `${step} was never reached`);
+    console.log(`fault cases: ${Object.values(counts).reduce((sum, count) => sum + count, 0)} ${JSON.stringify(counts)}`);
+  });
+  s.run();
 }
 
 /** Each event of the trace with its number among those of its name. */
@@ -108,10 +122,3 @@ async function all(scenario: Scenario, cases: readonly { faults: readonly Fault[
   counts[scenario.name] = (counts[scenario.name] ?? 0) + cases.length;
   if (wrong.length > 0) throw new Error(`${wrong.length} findings in ${cases.length} cases:\n${wrong.slice(0, FINDINGS).join("\n")}`);
 }
-
-s.test("every step of every operation was reached", () => {
-  for (const { steps } of SCENARIOS) for (const step of steps) assert.ok(reached.get(steps)?.has(step), `${step} was never reached`);
-  console.log(`fault cases: ${Object.values(counts).reduce((sum, count) => sum + count, 0)} ${JSON.stringify(counts)}`);
-});
-
-s.run();

@@ -1,0 +1,163 @@
+import { isAbsolute, normalize, resolve } from "node:path";
+import { z } from "zod";
+import type { Bytes } from "../base/units.ts";
+import { bytesSchema, idSchema, pathText, textSchema } from "./validate.ts";
+
+/** What a container sees at a path besides its rootfs. Targets are absolute paths in the container, each once. */
+export type ContainerMount = BindMount | VolumeMount | TmpfsMount | BlockMount;
+
+/** A directory or file of the host; a block device of the host becomes a device of the container. */
+export interface BindMount {
+  readonly source: string;
+  readonly target: string;
+  /** Enforced on the host; `false` by default: the container writes to the host's files. */
+  readonly readonly?: boolean;
+}
+
+/** A directory that the engine keeps by its name, below its root: made when first used, there until it is removed. */
+export interface VolumeMount {
+  readonly volume: string;
+  readonly target: string;
+  readonly readonly?: boolean;
+}
+
+/** Memory of the guest; counts against the container's limit. */
+export interface TmpfsMount {
+  readonly tmpfs: true;
+  readonly target: string;
+  /** The most it holds; half the guest's memory by default. */
+  readonly size?: string | number;
+  /** Permission bits; 0o1777 by default. */
+  readonly mode?: number;
+}
+
+/** The file system on a disk image or block device of the host, plugged in as a disk. */
+export interface BlockMount {
+  readonly block: string;
+  readonly target: string;
+  /** As `mount -t` takes it; "ext4" by default. */
+  readonly fstype?: string;
+  /** "raw" by default. */
+  readonly format?: "raw" | "qcow2";
+  readonly readonly?: boolean;
+}
+
+export type MountConfig =
+  | { readonly type: "bind"; readonly source: string; readonly target: string; readonly readonly: boolean }
+  | { readonly type: "volume"; readonly volume: string; readonly target: string; readonly readonly: boolean }
+  | { readonly type: "tmpfs"; readonly target: string; readonly sizeBytes?: Bytes | undefined; readonly mode: number }
+  | {
+      readonly type: "block";
+      readonly path: string;
+      readonly target: string;
+      readonly fstype: string;
+      readonly format: "raw" | "qcow2";
+      readonly readonly: boolean;
+    };
+
+/** A block device or disk image of the host that the container gets as a device node. */
+export interface ContainerDevice {
+  /** A block device of the host, or an image file. */
+  readonly path: string;
+  /** Where the container finds it; the host's own path by default, for a device below /dev. */
+  readonly target?: string;
+  /** `false` by default. Enforced on the host side. */
+  readonly readonly?: boolean;
+  /** "raw" by default. */
+  readonly format?: "raw" | "qcow2";
+  /** By default the hypervisor's preferred one. */
+  readonly driver?: "virtio-scsi" | "virtio-blk";
+}
+
+export interface DeviceConfig {
+  readonly path: string;
+  readonly target: string;
+  readonly readonly: boolean;
+  readonly format: "raw" | "qcow2";
+  readonly driver?: "virtio-scsi" | "virtio-blk" | undefined;
+}
+
+export const guestPath = pathText
+  .refine(isAbsolute, "wanted an absolute path in the container")
+  .refine((path) => !path.split("/").includes(".."), 'wanted a path without ".."')
+  .transform((path) => normalize(path).replace(/(.)\/$/, "$1"));
+
+/** What the guest makes itself for every container: nothing of the host may stand there. */
+const SYSTEM = ["/proc", "/sys"];
+const MADE = ["/dev", "/dev/pts", "/dev/mqueue"];
+
+const mountTarget = guestPath
+  .refine((path) => path !== "/", 'wanted a path below "/": the rootfs is there')
+  .refine(
+    (path) => !SYSTEM.some((system) => path === system || path.startsWith(`${system}/`)) && !MADE.includes(path),
+    "wanted another path: the guest makes /proc, /sys and /dev itself",
+  );
+const hostPath = pathText.transform((path) => resolve(path));
+const readonlyFlag = z.boolean("wanted true or false").default(false);
+const format = z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"').default("raw");
+const driver = z.enum(["virtio-scsi", "virtio-blk"], 'wanted "virtio-scsi" or "virtio-blk"').optional();
+
+const SCHEMAS = {
+  source: z
+    .strictObject({
+      source: hostPath,
+      target: mountTarget.refine(notShm, "wanted another path: size /dev/shm by shmSize"),
+      readonly: readonlyFlag,
+    })
+    .transform((given): MountConfig => ({ type: "bind", ...given })),
+  volume: z
+    .strictObject({ volume: idSchema, target: mountTarget, readonly: readonlyFlag })
+    .transform((given): MountConfig => ({ type: "volume", ...given })),
+  tmpfs: z
+    .strictObject({
+      tmpfs: z.literal(true, "wanted true"),
+      target: mountTarget,
+      size: bytesSchema.optional(),
+      mode: z.int("wanted permission bits").min(0).max(0o7777, "wanted permission bits, at most 0o7777").default(0o1777),
+    })
+    .transform(({ target, size, mode }): MountConfig => ({ type: "tmpfs", target, sizeBytes: size as Bytes | undefined, mode })),
+  block: z
+    .strictObject({
+      block: hostPath,
+      target: mountTarget,
+      fstype: textSchema.regex(/^[a-z0-9]{1,16}$/, 'wanted a file system such as "ext4"').default("ext4"),
+      format,
+      readonly: readonlyFlag,
+    })
+    .transform(({ block, ...given }): MountConfig => ({ type: "block", path: block, ...given })),
+};
+
+const KINDS = Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[];
+
+/** One mount, by the field that tells its kind, so that a complaint names the field that is wrong. */
+const mount = z
+  .record(z.string(), z.unknown(), "wanted { source, target }, { volume, target }, { tmpfs: true, target } or { block, target }")
+  .transform((value, context) => {
+    const kinds = KINDS.filter((kind) => Object.hasOwn(value, kind));
+    if (kinds.length !== 1) {
+      context.addIssue({ code: "custom", message: `wanted one of ${KINDS.join(", ")} to tell what is mounted` });
+      return z.NEVER;
+    }
+    const parsed = SCHEMAS[kinds[0] as keyof typeof SCHEMAS].safeParse(value);
+    if (parsed.success) return parsed.data;
+    for (const issue of parsed.error.issues) context.addIssue({ ...issue, code: "custom", path: issue.path } as never);
+    return z.NEVER;
+  });
+
+export const mountsSchema = z.array(mount, "wanted a list of mounts").default([]);
+
+export const devicesSchema = z
+  .array(
+    z.strictObject({ path: hostPath, target: mountTarget.optional(), readonly: readonlyFlag, format, driver }),
+    "wanted a list of devices",
+  )
+  .transform((devices) => devices.map(({ target, ...device }): DeviceConfig => ({ ...device, target: target ?? device.path })))
+  .refine(
+    (devices) => devices.every(({ target }) => target.startsWith("/dev/")),
+    "wanted a target below /dev for each device: name one for an image file",
+  )
+  .default([]);
+
+function notShm(path: string): boolean {
+  return path !== "/dev/shm";
+}

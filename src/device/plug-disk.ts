@@ -1,0 +1,110 @@
+import { TapvisorError } from "../base/errors.ts";
+import { DEADLINES } from "../config/defaults.ts";
+import type { Holding } from "../contracts/holding.ts";
+import type { DiskDriver, DiskGrant, DiskIntent, GuestDisk } from "../contracts/hypervisor.ts";
+import type { SandboxContext } from "../engine/context.ts";
+import { ENGINE } from "../engine/holders.ts";
+import { releaseHoldings } from "../engine/release.ts";
+import type { Transaction } from "../engine/transaction.ts";
+import { hypervisorOf } from "../sandbox/boot.ts";
+import type { GuestDiskGrant, GuestDiskIntent } from "../sandbox/own-holdings.ts";
+import { releaseIncomplete } from "../sandbox/stop.ts";
+import { vmGrantOf } from "../sandbox/vm-grant.ts";
+import { type DeviceGrant, type DeviceIntent, idIn } from "./holding.ts";
+import { identifyDevice } from "./identify.ts";
+
+/** The step in which disks are plugged into a running VM. */
+export const ATTACH_DEVICES_STEP = "attach-devices";
+
+/** What is to be plugged in, and for whom. */
+export interface DiskRequest {
+  /** The field that names it, for an error. */
+  readonly field: string;
+  readonly path: string;
+  readonly format: "raw" | "qcow2";
+  readonly readonly: boolean;
+  readonly driver?: DiskDriver | undefined;
+}
+
+export interface PluggedDisk {
+  /** The device's id in the sandbox. */
+  readonly id: string;
+  readonly guest: GuestDisk;
+  readonly node?: string;
+}
+
+/**
+ * Refers to a disk for a holder, and plugs it into the VM unless somebody has it plugged in already. Everything acquired belongs to `tx`.
+ * @throws INVALID_INPUT, UNSUPPORTED, what the hypervisor throws.
+ */
+export async function plugDisk(
+  sb: SandboxContext,
+  tx: Transaction<typeof ATTACH_DEVICES_STEP>,
+  holder: { readonly name: string; readonly container?: string },
+  request: DiskRequest,
+): Promise<PluggedDisk> {
+  const { path, format, readonly } = request;
+  const driver = await driverFor(sb, request);
+  const identity = await identifyDevice(request.field, path);
+  await releaseLeftovers(sb, identity);
+  const device = await tx.acquire<DeviceIntent, DeviceGrant>(
+    ATTACH_DEVICES_STEP,
+    { owner: ENGINE, kind: "device" },
+    { device: { identity, path, format, readonly, driver }, holder: holder.name },
+    DEADLINES.release,
+  );
+  if (!device.first) return pluggedDisk(sb, device.id);
+
+  const about = { sandbox: sb.id, ...(holder.container === undefined ? {} : { container: holder.container }) };
+  await sb.hooks.amend("beforeHotplug", { ...about, kind: "block", action: "plug", request: { path, readonly } });
+  const intent: DiskIntent = { sandbox: sb.id, vm: vmGrantOf(sb), id: device.id, path, format, readonly, driver, index: device.index };
+  const { guest } = await tx.acquire<DiskIntent, DiskGrant>(
+    ATTACH_DEVICES_STEP,
+    { owner: hypervisorOf(sb), kind: "disk" },
+    intent,
+    DEADLINES.hotplug,
+  );
+  const found = await tx.acquire<GuestDiskIntent, GuestDiskGrant>(
+    ATTACH_DEVICES_STEP,
+    { owner: ENGINE, kind: "guest-disk" },
+    { vm: intent.vm, id: device.id, disk: guest },
+    DEADLINES.hotplug,
+  );
+  await sb.hooks.notify("afterAttach", {
+    ...about,
+    device: { kind: "block", id: device.id },
+    defer: (name, release) => tx.defer(ATTACH_DEVICES_STEP, `hook:${name}`, release),
+  });
+  return { id: device.id, guest, ...found };
+}
+
+/** A disk that is plugged in, as its holdings tell it. */
+export function pluggedDisk(sb: SandboxContext, id: string): PluggedDisk {
+  const of = (kind: string) => sb.journal.record.holdings.find((holding) => holding.kind === kind && idIn(holding.intent) === id);
+  const disk = of("disk")?.grant as DiskGrant | undefined;
+  if (!disk) throw new TapvisorError("INTERNAL", `Cannot find where disk "${id}" is plugged in`, { data: {} });
+  return { id, guest: disk.guest, ...(of("guest-disk")?.grant as GuestDiskGrant | undefined) };
+}
+
+/** What an earlier unplug of this device has left is tried again first. @throws RELEASE_INCOMPLETE. */
+async function releaseLeftovers(sb: SandboxContext, identity: string): Promise<void> {
+  const known = Object.values(sb.journal.record.devices).find((device) => device.identity === identity);
+  const of = ({ status, kind, intent }: Holding) =>
+    status === "failed" &&
+    (idIn(intent) === known?.id || (kind === "device" && (intent as unknown as DeviceIntent).device.identity === identity));
+  if (!known || !sb.journal.record.holdings.some(of)) return;
+  const { left } = await releaseHoldings(sb, of);
+  if (left.length > 0) throw releaseIncomplete(known.id, left);
+}
+
+async function driverFor(sb: SandboxContext, { driver, path }: DiskRequest): Promise<DiskDriver> {
+  const { capabilities } = await sb.engine.slot("hypervisor");
+  const known = capabilities.diskDrivers ?? [];
+  const chosen = driver ?? known[0];
+  if (chosen !== undefined && known.includes(chosen)) return chosen;
+  const what = driver === undefined ? "disk hot-plug" : `disks by ${driver}`;
+  throw new TapvisorError("UNSUPPORTED", `Cannot plug ${path} into sandbox "${sb.id}": its hypervisor has no ${what}`, {
+    data: { what, by: hypervisorOf(sb) },
+    ...(known.length > 0 && { hint: `use the driver ${known.join(" or ")}` }),
+  });
+}
