@@ -5,7 +5,7 @@ const here = import.meta.dirname;
 const onlyHere = definePlugin("only-here", (ctx) => {
   ctx.hooks.beforeHotplug.tapPromise(async (event) => {
     if (event.kind !== "share" || event.action !== "plug") return;
-    const stranger = event.request.entries.find(({ source }) => !source.startsWith(here));
+    const stranger = event.request.entries.find(({ source }) => !source.startsWith(`${here}/`));
     if (stranger) throw new Error(`${stranger.source} is not for containers`);
   });
   ctx.hooks.onRollback.tapPromise(async ({ step, outcome }) => console.log(`${outcome}: ${step}`));

@@ -1,0 +1,52 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { createEngine, type Engine, type EngineConfig } from "tapvisor";
+import { sharedFakeWorld } from "tapvisor/testing";
+import { tempDirectory } from "../../support/temp.ts";
+import { addPrograms } from "./fake-programs.ts";
+import { relocated, type Snippet } from "./find-snippets.ts";
+
+/** A directory with the files that the documents name, for snippets to run in: the working directory while it is there. */
+export async function scene() {
+  const directory = await tempDirectory();
+  const before = { cwd: process.cwd(), root: process.env.TAPVISOR_ROOT };
+  for (const each of ["rootfs", "data"]) await mkdir(join(directory.path, each));
+  await writeFile(join(directory.path, "data/greeting"), "hello from the host\n");
+  addPrograms(sharedFakeWorld());
+  process.chdir(directory.path);
+  process.env.TAPVISOR_ROOT = join(directory.path, "root");
+  return {
+    path: directory.path,
+    async [Symbol.asyncDispose]() {
+      process.chdir(before.cwd);
+      if (before.root === undefined) delete process.env.TAPVISOR_ROOT;
+      else process.env.TAPVISOR_ROOT = before.root;
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Writes a snippet as a module of the scene, its engines on the fakes; gives its path. */
+export async function writeModule(snippet: Snippet, directory: string, name: string): Promise<string> {
+  const path = join(directory, name);
+  await writeFile(path, onFakes(relocated(snippet)));
+  return path;
+}
+
+/** Imports a snippet, which runs it. Gives what it exports. */
+export async function runModule(path: string): Promise<Readonly<Record<string, unknown>>> {
+  return import(pathToFileURL(path).href);
+}
+
+/** The same code with every engine that names no preset on the one without a VM. */
+function onFakes(text: string): string {
+  return text.replace(/createEngine\((\{(?![^}]*\bpreset:)|(?=\)))/g, (_, options: string) =>
+    options ? 'createEngine({ preset: "fake",' : 'createEngine({ preset: "fake" }',
+  );
+}
+
+/** An engine on the fakes with what a configuration file names. */
+export function fakeEngineWith(config: Pick<EngineConfig, "plugins" | "slots">): Promise<Engine> {
+  return createEngine({ preset: "fake", config });
+}
