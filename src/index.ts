@@ -24,6 +24,7 @@ export type { Engine } from "./engine/engine.ts";
 export type { ContainerInspection, HoldingInspection, SandboxInspection, VmInspection } from "./engine/inspect.ts";
 export type { SandboxSummary } from "./engine/list.ts";
 export type { StepEvent, StepProbe } from "./engine/probe.ts";
+export type { Plan, PlannedChange } from "./plan/plan.ts";
 export type { SandboxResources } from "./resource/ledger.ts";
 export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";
 export type { StopOptions } from "./sandbox/stop.ts";

@@ -5,6 +5,7 @@ import type { ResourceConfig, UpdateOptions } from "../config/resources-config.t
 import type { ContainerStats } from "../contracts/stats.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { State } from "../engine/states.ts";
+import { announce } from "../plan/announce.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { deleteContainer } from "./delete.ts";
@@ -64,7 +65,8 @@ export class Container implements AsyncDisposable {
   }
 
   /** Ends the process: SIGTERM, after `timeoutMs` (10 s) SIGKILL to all of it. Stopped or deleted already is success. */
-  stop(options: StopOptions = {}): Promise<void> {
+  async stop(options: StopOptions = {}): Promise<void> {
+    if (Object.hasOwn(this.#sb.journal.record.containers, this.id)) await announce(this.#sb, { stop: this.id });
     return stopContainer(this.#sb, this.id, options);
   }
 
@@ -105,7 +107,8 @@ export class Container implements AsyncDisposable {
    * await web.update({ vcpus: 2, memory: "1GiB" });
    * await web.update({ memory: null });
    */
-  update(options: UpdateOptions, { signal }: Cancellable = {}): Promise<void> {
+  async update(options: UpdateOptions, { signal }: Cancellable = {}): Promise<void> {
+    await announce(this.#sb, { update: options, container: this.id });
     return updateContainer(this.#sb, this.id, options, signal);
   }
 

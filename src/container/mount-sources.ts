@@ -4,7 +4,7 @@ import type { ContainerConfig } from "../config/container-config.ts";
 import type { MountConfig } from "../config/mounts-config.ts";
 import type { ShareEntry } from "../contracts/hypervisor.ts";
 import type { DiskRequest } from "../device/plug-disk.ts";
-import { ensureVolume } from "../volume/volumes.ts";
+import { ensureVolume, volumeDirectory } from "../volume/volumes.ts";
 
 /** Something of the host that the guest sees by the container's share. */
 export interface SharedMount {
@@ -30,23 +30,32 @@ export interface MountSources {
 
 /**
  * Looks at what a container's mounts and devices stand for on the host: a bind mount of a block device is a device of the container, a named
- * volume a directory that is made now if it is new.
+ * volume a directory that is made now if it is new, but for a dry run.
  * @throws INVALID_INPUT naming the field for a source that is missing or of another kind.
  */
-export async function mountSources(root: string, config: ContainerConfig): Promise<MountSources> {
-  const found = await Promise.all(config.mounts.map((mount, index) => sourceOf(root, mount, index)));
+export async function mountSources(
+  root: string,
+  config: ContainerConfig,
+  { dryRun = false }: { readonly dryRun?: boolean } = {},
+): Promise<MountSources> {
+  const volume = (name: string) => (dryRun ? volumeDirectory(root, name) : ensureVolume(root, name));
+  const found = await Promise.all(config.mounts.map((mount, index) => sourceOf(volume, mount, index)));
   const devices = config.devices.map(
     ({ driver, ...device }, index): DiskUse => ({ ...device, driver, field: `container.devices.${index}.path` }),
   );
   return { shared: found.flatMap(({ shared }) => shared ?? []), disks: [...found.flatMap(({ disk }) => disk ?? []), ...devices] };
 }
 
-async function sourceOf(root: string, mount: MountConfig, index: number): Promise<{ shared?: SharedMount; disk?: DiskUse }> {
+async function sourceOf(
+  volume: (name: string) => string | Promise<string>,
+  mount: MountConfig,
+  index: number,
+): Promise<{ shared?: SharedMount; disk?: DiskUse }> {
   switch (mount.type) {
     case "tmpfs":
       return {};
     case "volume":
-      return { shared: { index, source: await ensureVolume(root, mount.volume), type: "directory", readonly: mount.readonly } };
+      return { shared: { index, source: await volume(mount.volume), type: "directory", readonly: mount.readonly } };
     case "block": {
       const { path, format, readonly, target, fstype } = mount;
       return { disk: { field: `container.mounts.${index}.block`, path, format, readonly, target, fstype, index } };

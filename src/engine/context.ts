@@ -3,10 +3,12 @@ import type { Mutex } from "../base/mutex.ts";
 import type { GuestProcess } from "../container/guest-process.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 import type { StateStore } from "../contracts/state-store.ts";
+import type { Plan } from "../plan/plan.ts";
 import type { GuestLink } from "../sandbox/guest-link.ts";
 import type { Holders } from "./holders.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import type { Journal } from "./journal.ts";
+import type { LateWork } from "./late-work.ts";
 import type { PluginHost } from "./plugin-host.ts";
 import type { StepProbe } from "./probe.ts";
 
@@ -21,9 +23,12 @@ export interface EngineContext {
   /** Everything the engine keeps on the host lives below here. */
   readonly root: string;
   readonly log: Logger;
+  readonly late: LateWork;
   readonly probe: StepProbe | undefined;
   /** The deadline of each release, ms. */
   readonly releaseTimeoutMs: number;
+  /** Told what each change would do, before it is made; only while a script is planned. */
+  readonly onPlan?: ((plan: Plan) => void) | undefined;
 }
 
 /** What one sandbox is made of; its verbs and those of its containers get it. */
@@ -39,6 +44,7 @@ export interface SandboxContext {
   /** One operation at a time. */
   readonly mutex: Mutex;
   readonly log: Logger;
+  readonly late: LateWork;
   readonly probe: StepProbe | undefined;
   readonly releaseTimeoutMs: number;
 }

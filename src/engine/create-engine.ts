@@ -11,6 +11,8 @@ import { SLOT_NAMES, type SlotName, type Slots } from "../contracts/slots.ts";
 import type { EngineContext } from "./context.ts";
 import type { Plugin, Preset } from "./define-plugin.ts";
 import { Engine } from "./engine.ts";
+import { LateWork } from "./late-work.ts";
+import { planMode } from "./plan-mode.ts";
 import { PluginHost } from "./plugin-host.ts";
 import type { StepProbe } from "./probe.ts";
 import type { SlotRegistry } from "./slot-registry.ts";
@@ -43,21 +45,22 @@ export interface EngineOptions {
  */
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   checkOptions(options);
+  const mode = planMode();
   const { config, directory } = await loadConfig(options.config);
-  const wanted = options.preset ?? config.preset ?? "qemu";
+  const wanted = mode?.preset ?? options.preset ?? config.preset ?? "qemu";
   const preset = typeof wanted === "string" ? await loadPreset(wanted) : wanted;
-  const fromConfig = await loadPlugins(config.plugins ?? [], directory);
+  const fromConfig = mode ? [] : await loadPlugins(config.plugins ?? [], directory);
   throwIfAborted(options.signal, "the engine's start");
 
   const log = options.logger ?? defaultLogger();
   const root = resolve(
-    options.root ?? config.root ?? process.env.TAPVISOR_ROOT ?? defaultRoot("/var/lib/tapvisor", ".local/state/tapvisor"),
+    mode?.root ?? options.root ?? config.root ?? process.env.TAPVISOR_ROOT ?? defaultRoot("/var/lib/tapvisor", ".local/state/tapvisor"),
   );
   const cacheDirectory = resolve(process.env.TAPVISOR_CACHE ?? defaultRoot("/var/cache/tapvisor", ".cache/tapvisor"));
   const host = new PluginHost({ log, root, cacheDirectory });
-  const own = [...fromConfig, ...(options.plugins ?? [])];
+  const own = mode ? [] : [...fromConfig, ...(options.plugins ?? [])];
   await host.load([...withoutNames(preset.plugins, own), ...own]);
-  const providers = chooseProviders(host.slots, { ...preset.slots, ...config.slots });
+  const providers = chooseProviders(host.slots, { ...preset.slots, ...(mode ? {} : config.slots) });
 
   const slot = <S extends SlotName>(name: S): Promise<Slots[S]> => host.slots.get(name, providers[name]);
   const context: EngineContext = {
@@ -68,8 +71,10 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     slot,
     root,
     log,
+    late: new LateWork(),
     probe: options.probe,
     releaseTimeoutMs: options.releaseTimeoutMs ?? DEADLINES.release,
+    onPlan: mode && ((plan) => mode.report(plan)),
   };
   return new Engine(context);
 }

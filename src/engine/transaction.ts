@@ -2,10 +2,12 @@ import { throwIfAborted, withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, type Rollback, TapvisorError, toError } from "../base/errors.ts";
 import type { Holding, HoldingKind, Json } from "../contracts/holding.ts";
 import type { HookRunner } from "./hook-runner.ts";
+import type { LateWork } from "./late-work.ts";
 import { type ReleaseScope, releaseHoldings, releaseUnsaved } from "./release.ts";
 
 export interface TransactionScope extends ReleaseScope {
   readonly hooks: HookRunner;
+  readonly late: LateWork;
 }
 
 export interface Operation<Step extends string> {
@@ -26,6 +28,7 @@ export async function transact<Step extends string, T>(
   operation: Operation<Step>,
   story: (tx: Transaction<Step>) => Promise<T>,
 ): Promise<T> {
+  scope.late.check(operation.sandbox, operation.container, operation.name);
   const tx = new Transaction<Step>(scope, operation);
   try {
     return await story(tx);
@@ -72,7 +75,9 @@ export class Transaction<in Step extends string> {
       });
     } catch (error) {
       // Past its deadline the work may still run; releasing beside it would race, so it gets a moment to end.
-      if (acquiring) await settleWithin(acquiring, SETTLE_MS);
+      if (acquiring && !(await settlesWithin(acquiring, SETTLE_MS))) {
+        this.#scope.late.add(this.#operation.sandbox, this.#operation.container, acquiring);
+      }
       abandoned = true;
       throw error;
     }
@@ -169,6 +174,10 @@ function asTapvisorError(thrown: unknown): TapvisorError {
   return new TapvisorError("INTERNAL", messageOf(thrown), { data: {}, cause: toError(thrown) });
 }
 
-async function settleWithin(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  await withDeadline({ what: "the work to end", timeoutMs }, () => work).catch(() => {});
+async function settlesWithin(work: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+  const settled = work.then(
+    () => true,
+    () => true,
+  );
+  return withDeadline({ what: "the work to end", timeoutMs }, () => settled).catch(() => false);
 }

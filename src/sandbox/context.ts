@@ -16,7 +16,7 @@ export function sandboxContext(engine: EngineContext, journal: Journal): Sandbox
     onVmExit: (exit) => void onVmExit(sb, exit),
     onAgentLost: (error) => void engine.hooks.observe("agentLost", { sandbox: id, error }),
   });
-  const { hooks, probe, releaseTimeoutMs } = engine;
+  const { hooks, late, probe, releaseTimeoutMs } = engine;
   const holders = new Holders(
     engine.host.slots,
     ownHoldings(guest, engine.releaseTimeoutMs, () => sb),
@@ -31,6 +31,7 @@ export function sandboxContext(engine: EngineContext, journal: Journal): Sandbox
     processes: new Map(),
     mutex: new Mutex(),
     log,
+    late,
     probe,
     releaseTimeoutMs,
   };

@@ -9,6 +9,8 @@ import { addDevice, type Device, listDevices, removeDevice } from "../device/san
 import type { SandboxContext } from "../engine/context.ts";
 import { removedAfter } from "../engine/removed-after.ts";
 import type { State } from "../engine/states.ts";
+import { announce } from "../plan/announce.ts";
+import { type Plan, type PlannedChange, planChange } from "../plan/plan.ts";
 import type { SandboxResources } from "../resource/ledger.ts";
 import { deleteSandbox } from "./delete.ts";
 import { letGo } from "./let-go.ts";
@@ -86,6 +88,7 @@ export class Sandbox implements AsyncDisposable {
 
   /** Creates a container, at most 30 s for each step; state `ready`. A failure leaves nothing. @throws ALREADY_EXISTS, INVALID_INPUT, UNSUPPORTED. */
   async createContainer(options: ContainerOptions, { signal }: Cancellable = {}): Promise<Container> {
+    await announce(this.#sb, { create: options });
     return new Container(this.#sb, await createContainer(this.#sb, options, signal));
   }
 
@@ -127,13 +130,25 @@ export class Sandbox implements AsyncDisposable {
    * const disk = await sandbox.addDevice({ path: "./scratch.img" });
    * console.log(disk.node); // /dev/sda
    */
-  addDevice(options: DeviceOptions, { signal }: Cancellable = {}): Promise<Device> {
+  async addDevice(options: DeviceOptions, { signal }: Cancellable = {}): Promise<Device> {
+    await announce(this.#sb, { addDevice: options });
     return addDevice(this.#sb, options, signal);
   }
 
   /** Takes a disk out again. @throws DEVICE_NOT_FOUND, DEVICE_ATTACHED while a container has it, DEVICE_IN_USE while the guest uses it: nothing is lost. */
   removeDevice(id: string, { signal }: Cancellable = {}): Promise<void> {
     return removeDevice(this.#sb, id, signal);
+  }
+
+  /**
+   * Says what a change would plug in or out, by which commands, and what the ledger would be after it; touches nothing and asks no hook.
+   * @throws as the change itself for what it refuses.
+   *
+   * @example
+   * const { commands, after } = await sandbox.plan({ create: { rootfs: "./rootfs", command: ["true"], resources: { vcpus: 2 } } });
+   */
+  plan(change: PlannedChange): Promise<Plan> {
+    return planChange(this.#sb, change);
   }
 
   /** Every disk that is plugged into the VM, those of its containers too. */

@@ -1,6 +1,10 @@
 import { connectionChecks } from "./agent-suite/connection-checks.ts";
 import { containerChecks } from "./agent-suite/container-checks.ts";
+import { diskChecks } from "./agent-suite/disk-checks.ts";
 import type { AgentFixture } from "./agent-suite/fixture.ts";
+import { limitChecks } from "./agent-suite/limit-checks.ts";
+import { pauseChecks } from "./agent-suite/pause-checks.ts";
+import { resourceChecks } from "./agent-suite/resource-checks.ts";
 import { streamChecks } from "./agent-suite/stream-checks.ts";
 import { checksOn, type SuiteOptions } from "./conformance/checks.ts";
 
@@ -19,4 +23,8 @@ export function agentSuite(name: string, make: () => Promise<AgentFixture>, opti
   connectionChecks(check);
   containerChecks(check);
   streamChecks(check);
+  pauseChecks(check);
+  limitChecks(check);
+  resourceChecks(check);
+  diskChecks(check);
 }

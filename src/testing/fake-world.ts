@@ -1,6 +1,8 @@
 import { TapvisorError } from "../base/errors.ts";
 import type { VmExit, VmIntent } from "../contracts/hypervisor.ts";
-import { throwIfSignalled } from "./fake/aborting.ts";
+import type { ContainerStats } from "../contracts/stats.ts";
+import { isAbort, throwIfSignalled } from "./fake/aborting.ts";
+import type { FakeContainer } from "./fake/container.ts";
 import { type FakeFault, FaultQueue, strike } from "./fake/faults.ts";
 import type { FakeCall, FakeOperation, FakeSubject } from "./fake/operations.ts";
 import { defaultPrograms, type FakePrograms } from "./fake/programs.ts";
@@ -66,6 +68,36 @@ export class FakeWorld {
     this.#existing(sandbox).loseAgent("the connection was cut");
   }
 
+  /** The guest takes no vCPU beyond `most`: growth stops there. @throws NOT_FOUND. */
+  limitVcpus(sandbox: string, most: number): void {
+    this.#existing(sandbox).size.vcpuBounds.most = most;
+  }
+
+  /** The guest keeps `least` vCPUs where a hypervisor unplugs them: a shrink stops there. @throws NOT_FOUND. */
+  keepVcpus(sandbox: string, least: number): void {
+    this.#existing(sandbox).size.vcpuBounds.least = least;
+  }
+
+  /** The guest takes no memory beyond `most` bytes: growth stops there. @throws NOT_FOUND. */
+  limitMemory(sandbox: string, most: number): void {
+    this.#existing(sandbox).size.memoryBounds.most = most;
+  }
+
+  /** The guest keeps `least` bytes of memory: a shrink stops there. @throws NOT_FOUND. */
+  keepMemory(sandbox: string, least: number): void {
+    this.#existing(sandbox).size.memoryBounds.least = least;
+  }
+
+  /** A container's process is ended for want of memory, as the guest's kernel does. @throws NOT_FOUND. */
+  oomKill(sandbox: string, container: string): void {
+    this.#container(sandbox, container).oomKill();
+  }
+
+  /** What a container's stats say from now on; the parts that are absent are made up. @throws NOT_FOUND. */
+  setStats(sandbox: string, container: string, stats: Partial<ContainerStats>): void {
+    this.#container(sandbox, container).stats = stats;
+  }
+
   /** What the end of the script's process does to the world: VMs that are not detached die, connections are closed. */
   killScript(): void {
     for (const vm of this.#vms.values()) {
@@ -95,22 +127,51 @@ export class FakeWorld {
     this.#vms.delete(sandbox);
   }
 
-  /** Runs one operation of a fake backend: logs the call and lets a waiting fault strike. */
-  async perform<T>(operation: FakeOperation, subject: FakeSubject, signal: AbortSignal, work: () => T | Promise<T>): Promise<T> {
+  /**
+   * Runs one operation of a fake backend: logs the call and lets a waiting fault strike. With `givenUp`, a call whose signal fires while it
+   * runs gives that in place of an error.
+   */
+  async perform<T>(
+    operation: FakeOperation,
+    subject: FakeSubject,
+    signal: AbortSignal,
+    work: () => T | Promise<T>,
+    givenUp?: () => T,
+  ): Promise<T> {
     const call: LoggedCall = { operation, ...subject, outcome: "pending" };
     this.#calls.push(call);
     try {
       throwIfSignalled(signal, operation);
-      const fault = this.#faults.take(operation);
-      if (fault?.when === "before") await strike(operation, fault, signal);
-      const result = await work();
-      if (fault?.when === "after") await strike(operation, fault, signal);
+      const result = await this.#struck(operation, signal, work).catch((error: unknown) => {
+        if (givenUp && isAbort(error, signal)) return givenUp();
+        throw error;
+      });
       call.outcome = "done";
       return result;
     } catch (error) {
       call.outcome = "failed";
       throw error;
     }
+  }
+
+  async #struck<T>(operation: FakeOperation, signal: AbortSignal, work: () => T | Promise<T>): Promise<T> {
+    const fault = this.#faults.take(operation);
+    if (fault?.when === "before") await strike(operation, fault, signal);
+    const result = await work();
+    if (fault?.when === "after") await strike(operation, fault, signal);
+    return result;
+  }
+
+  #container(sandbox: string, id: string): FakeContainer {
+    const { containers } = this.#existing(sandbox).guest;
+    const container = containers.get(id);
+    if (container) return container;
+    const known = [...containers.keys()];
+    throw new TapvisorError(
+      "NOT_FOUND",
+      `Cannot find container "${id}" of sandbox "${sandbox}" in the fake world: it has ${known.join(", ") || "none"}`,
+      { data: { kind: "container", id, known } },
+    );
   }
 
   #existing(sandbox: string): FakeVm {

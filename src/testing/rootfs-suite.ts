@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, readdir, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import type { RootfsGrant, RootfsIntent, RootfsSource, RootfsStorage } from "../contracts/rootfs.ts";
 import { checksOn, type SuiteOptions } from "./conformance/checks.ts";
@@ -50,11 +50,15 @@ export function rootfsSuite(name: string, make: () => Promise<RootfsFixture>, op
     }
   });
 
-  checkEach("it grants an existing directory, as data that survives JSON", async (fixture, source) => {
+  checkEach("it grants what is there, of the kind that it says, as data that survives JSON", async (fixture, source) => {
     await using held = await hold(fixture, source);
     assertRecordable("a grant", held.grant);
-    assert.ok(isAbsolute(held.grant.directory));
-    await readdir(held.grant.directory);
+    assert.equal(held.grant.type, fixture.storage.grants ?? "share");
+    assert.ok(isAbsolute(placeOf(held.grant)), `${placeOf(held.grant)} is not absolute`);
+    await assertUsable(held.grant);
+    if (held.grant.type !== "block") return;
+    assert.ok(["raw", "qcow2"].includes(held.grant.format), `"${held.grant.format}" is no format of a disk`);
+    assert.match(held.grant.fstype, /^[\w.-]+$/, "the file system is not one that mount takes");
   });
 
   checkEach("release() is success twice, by the intent alone, and when nothing was acquired", async (fixture, source) => {
@@ -71,15 +75,15 @@ export function rootfsSuite(name: string, make: () => Promise<RootfsFixture>, op
     const first = await hold(fixture, source, "first");
     const second = await hold(fixture, source, "second");
     await first[Symbol.asyncDispose]();
-    await readdir(second.grant.directory);
+    await assertUsable(second.grant);
     await second[Symbol.asyncDispose]();
   });
 
   checkEach("every kind of access is granted or refused as UNSUPPORTED", async (fixture, source) => {
-    for (const access of ["copy-on-write", "readonly", "shared"] as const) {
-      const intent = { ...intentOf(source), access };
+    for (const wanted of ["copy-on-write", "readonly", "shared"] as const) {
+      const intent = { ...intentOf(source), access: wanted };
       const [outcome] = await Promise.allSettled([fixture.storage.holdings.rootfs.acquire(intent, quietCall())]);
-      if (outcome.status === "rejected") await rejects(`access ${access}`, Promise.reject(outcome.reason), "UNSUPPORTED");
+      if (outcome.status === "rejected") await rejects(`access ${wanted}`, Promise.reject(outcome.reason), "UNSUPPORTED");
       await fixture.storage.holdings.rootfs.release({ intent, grant: undefined }, quietCall());
     }
   });
@@ -116,8 +120,8 @@ function checkDirectories(register: (behaviour: string, body: (fixture: RootfsFi
     await using held = await hold(fixture, { kind: "directory", path: link });
     await rm(link);
     await symlink(after, link);
-    assert.deepEqual(await readdir(held.grant.directory), ["mark"]);
-    assert.equal(await realpath(held.grant.directory), held.grant.directory, "the grant still leads through a link");
+    if (held.grant.type === "share") assert.deepEqual(await readdir(held.grant.directory), ["mark"]);
+    assert.equal(await realpath(placeOf(held.grant)), placeOf(held.grant), "the grant still leads through a link");
   });
 
   check("the directory itself outlives its release, unchanged", async (fixture) => {
@@ -128,6 +132,19 @@ function checkDirectories(register: (behaviour: string, body: (fixture: RootfsFi
     await _held[Symbol.asyncDispose]();
     assert.deepEqual(await readdir(path), ["mark"]);
   });
+}
+
+/** Where on the host a grant is. */
+function placeOf(grant: RootfsGrant): string {
+  return grant.type === "share" ? grant.directory : grant.path;
+}
+
+/** A directory can be read, and an image or a block device is there to be opened. */
+async function assertUsable(grant: RootfsGrant): Promise<void> {
+  if (grant.type === "share") return void (await readdir(grant.directory));
+  await access(grant.path, constants.R_OK);
+  const found = await stat(grant.path);
+  assert.ok(found.isFile() || found.isBlockDevice(), `${grant.path} is no image and no block device`);
 }
 
 function intentOf(source: RootfsSource, container = "web"): RootfsIntent {

@@ -3,7 +3,10 @@ import { strikes, type Waiting, waiting } from "./faults/points.ts";
 
 /** Where a fault strikes inside a provider: around one call's effect. */
 export interface CallFault {
-  /** `prepare`, `connect`, `vm.acquire`, `share.release`; what `connect` gives has its verbs as `connect.createContainer`. */
+  /**
+   * `prepare`, `connect`, `vm.acquire`, `disk.release`; what `connect` gives has its verbs as `connect.createContainer`, and its sizing as
+   * `connect.sizing.resizeMemory`.
+   */
   readonly call: string;
   /** Before the call has had any effect, or after it has had all of it. */
   readonly when: "before" | "after";
@@ -90,7 +93,7 @@ export function withFaults<Provider extends object>(provider: Provider): Faulty<
   };
 }
 
-/** Passes everything on to `target`, its functions through `run`; the kinds of `holdings` are wrapped by their names. */
+/** Passes everything on to `target`, its functions through `run`; the kinds of `holdings` are wrapped by their names, and `sizing` is. */
 function wrap<T extends object>(target: T, prefix: string, run: Run): T {
   const wrapped: T = Object.create(Object.getPrototypeOf(target)); // apart from the target: a proxy of what is frozen must not give anything else
   return new Proxy(Object.assign(wrapped, { ...target }), {
@@ -99,6 +102,7 @@ function wrap<T extends object>(target: T, prefix: string, run: Run): T {
       if (typeof key !== "string") return value;
       if (typeof value === "function")
         return (...args: unknown[]) => run(`${prefix}${key}`, args, () => Reflect.apply(value, target, args));
+      if (key === "sizing" && isObject(value)) return wrap(value, `${prefix}sizing.`, run);
       if (key !== "holdings" || !isObject(value)) return value;
       const kinds = Object.entries(value).map(([kind, holder]) => [kind, isObject(holder) ? wrap(holder, `${kind}.`, run) : holder]);
       return Object.fromEntries(kinds);

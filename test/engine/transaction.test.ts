@@ -8,6 +8,7 @@ import type { HoldingKind, Json } from "../../src/contracts/holding.ts";
 import type { Holders } from "../../src/engine/holders.ts";
 import { HookRunner } from "../../src/engine/hook-runner.ts";
 import { Journal } from "../../src/engine/journal.ts";
+import { LateWork } from "../../src/engine/late-work.ts";
 import type { SandboxRecord } from "../../src/engine/record.ts";
 import { releaseHoldings } from "../../src/engine/release.ts";
 import { type Transaction, type TransactionScope, transact } from "../../src/engine/transaction.ts";
@@ -57,7 +58,7 @@ async function bench(releaseTimeoutMs = 50): Promise<Bench> {
     throw new Error("a tap that throws changes nothing");
   });
   const holders = { get: async (_: string, kind: string) => kindOf(kind) } as unknown as Holders;
-  const scope: TransactionScope = { journal, holders, hooks, log, probe: undefined, releaseTimeoutMs };
+  const scope: TransactionScope = { journal, holders, hooks, log, late: new LateWork(), probe: undefined, releaseTimeoutMs };
   return {
     scope,
     state,
@@ -229,6 +230,21 @@ s.test("a grant that comes after the rollback and cannot be released is recorded
     for (let turns = 0; turns < 5; turns++) await turn();
     assert.equal(holdings(it), ["one failed"]);
   }
+});
+
+s.test("nothing new begins on what a late acquisition is for, since its release goes by the same names", async () => {
+  const it = await bench();
+  const gate = newGate();
+  it.acquire.one = () => gate.opened;
+  await it.run((tx) => get(tx, "one", 10));
+  const refused = await it.run((tx) => get(tx, "two"));
+  assert.is(refused.code, "INVALID_STATE");
+  assert.match(refused.message, "has not ended yet");
+  assert.not.ok(it.events.includes("acquire two"));
+  gate.open();
+  for (let turns = 0; turns < 5; turns++) await turn();
+  await transact(it.scope, { name: "again", steps: STEPS, sandbox: "box" }, (tx) => get(tx, "two"));
+  assert.is(it.events.at(-1), "granted two");
 });
 
 s.test("nothing is acquired when the operation fails while the intent is written", async () => {

@@ -1,7 +1,7 @@
 import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/light.js";
 import { descriptor } from "./descriptor.ts";
-import type { AgentCalls, HealthCalls } from "./types.ts";
+import type { AgentCalls, GuestCalls, HealthCalls } from "./types.ts";
 
 type Typed<Calls> = {
   readonly [Name in keyof Calls]: Calls[Name] extends [infer Request, infer Response] ? MethodDefinition<Request, Response> : never;
@@ -11,32 +11,36 @@ type Typed<Calls> = {
 const DECODED = { longs: String, enums: String, defaults: true };
 
 /** `grpc.AgentService` for a grpc-js client or server: all calls of Kata 1.4 and the later 1.x ones. */
-export const agentServiceDefinition = service("AgentService") as unknown as Typed<AgentCalls> & ServiceDefinition;
+export const agentServiceDefinition = service("grpc", "AgentService") as unknown as Typed<AgentCalls> & ServiceDefinition;
 
 /** `grpc.Health` for a grpc-js client or server. */
-export const healthServiceDefinition = service("Health") as unknown as Typed<HealthCalls> & ServiceDefinition;
+export const healthServiceDefinition = service("grpc", "Health") as unknown as Typed<HealthCalls> & ServiceDefinition;
+
+/** `tapvisor.Guest`, what our agent serves beyond Kata's protocol. */
+export const guestServiceDefinition = service("tapvisor", "Guest") as unknown as Typed<GuestCalls> & ServiceDefinition;
 
 let root: protobuf.Root | undefined;
 
 /** Found at the first use: a program that makes no call does not pay for the reading of the descriptor, some 15 ms. */
 function messageType(name: string): protobuf.Type {
   root ??= protobuf.Root.fromJSON(descriptor);
-  return root.lookupType(name.includes(".") ? name : `grpc.${name}`);
+  return root.lookupType(name);
 }
 
-function service(name: string) {
-  const { methods } = descriptor.nested.grpc.nested[name] as protobuf.IService;
+function service(scope: keyof typeof descriptor.nested, name: string) {
+  const { methods } = descriptor.nested[scope].nested[name] as protobuf.IService;
+  const fullName = (type: string) => (type.includes(".") ? type : `${scope}.${type}`);
   return Object.fromEntries(
     Object.entries(methods).map(([method, { requestType, responseType }]) => [
       method,
       {
-        path: `/grpc.${name}/${method}`,
+        path: `/${scope}.${name}/${method}`,
         requestStream: false,
         responseStream: false,
-        requestSerialize: encoder(requestType),
-        requestDeserialize: decoder(requestType),
-        responseSerialize: encoder(responseType),
-        responseDeserialize: decoder(responseType),
+        requestSerialize: encoder(fullName(requestType)),
+        requestDeserialize: decoder(fullName(requestType)),
+        responseSerialize: encoder(fullName(responseType)),
+        responseDeserialize: decoder(fullName(responseType)),
       },
     ]),
   );

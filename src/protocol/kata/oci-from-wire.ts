@@ -1,8 +1,6 @@
 import { TapvisorError } from "../../base/errors.ts";
-import type { OciLinux, OciProcess, OciSpec } from "../../contracts/oci.ts";
-import type { WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
-
-type Resources = NonNullable<OciLinux["resources"]>;
+import type { OciDevice, OciLinux, OciProcess, OciResources, OciSpec } from "../../contracts/oci.ts";
+import type { WireDevice, WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
 
 /**
  * The OCI configuration in a decoded message. Pure. What proto3 cannot tell from "not given" (a zero, an empty string) is left out.
@@ -53,15 +51,43 @@ function linuxFromWire(wire: WireLinux): OciLinux {
     maskedPaths: wire.MaskedPaths,
     readonlyPaths: wire.ReadonlyPaths,
     ...(wire.CgroupsPath !== "" && { cgroupsPath: wire.CgroupsPath }),
-    ...(wire.Resources && { resources: resourcesFromWire(wire.Resources) }),
+    ...(wire.Resources && { resources: resourcesFromWire(wire.Resources, "linux.resources") }),
+    ...(wire.Devices.length > 0 && { devices: wire.Devices.map((device, index) => deviceFromWire(device, `linux.devices[${index}]`)) }),
   };
 }
 
-function resourcesFromWire({ Devices, Memory, CPU, Pids }: WireResources): Resources {
-  const at = "linux.resources";
+/** @throws INVALID_INPUT for a type that is no kind of device node. */
+function deviceFromWire(wire: WireDevice, at: string): OciDevice {
+  const type = wire.Type === "u" ? "c" : wire.Type; // "u" is a character device without a buffer, which has not been a kind of its own for long
+  if (type !== "b" && type !== "c") {
+    throw new TapvisorError("INVALID_INPUT", `Cannot read "${at}.type": ${JSON.stringify(wire.Type)}, wanted "b" or "c"`, {
+      data: { path: `${at}.type`, value: wire.Type, wanted: '"b" or "c"' },
+    });
+  }
+  return {
+    path: wire.Path,
+    type,
+    major: integer(wire.Major, `${at}.major`),
+    minor: integer(wire.Minor, `${at}.minor`),
+    ...(wire.FileMode !== 0 && { fileMode: wire.FileMode }),
+    ...(wire.UID !== 0 && { uid: wire.UID }),
+    ...(wire.GID !== 0 && { gid: wire.GID }),
+  };
+}
+
+/**
+ * The limits in a decoded message; `at` is what they are called in an error.
+ *
+ * @throws INVALID_INPUT for a number that is too large to be exact.
+ */
+export function resourcesFromWire({ Devices, Memory, CPU, Pids, HugepageLimits }: WireResources, at: string): OciResources {
   return {
     ...(Memory && {
-      memory: { ...given("limit", Memory.Limit, `${at}.memory`), ...given("swap", Memory.Swap, `${at}.memory`) },
+      memory: {
+        ...given("limit", Memory.Limit, `${at}.memory`),
+        ...given("reservation", Memory.Reservation, `${at}.memory`),
+        ...given("swap", Memory.Swap, `${at}.memory`),
+      },
     }),
     ...(CPU && {
       cpu: {
@@ -69,14 +95,21 @@ function resourcesFromWire({ Devices, Memory, CPU, Pids }: WireResources): Resou
         ...given("quota", CPU.Quota, `${at}.cpu`),
         ...given("period", CPU.Period, `${at}.cpu`),
         ...(CPU.Cpus !== "" && { cpus: CPU.Cpus }),
+        ...(CPU.Mems !== "" && { mems: CPU.Mems }),
       },
     }),
     ...(Pids && { pids: { limit: integer(Pids.Limit, `${at}.pids.limit`) } }),
+    ...(HugepageLimits.length > 0 && {
+      hugepageLimits: HugepageLimits.map(({ Pagesize, Limit }, index) => ({
+        pageSize: Pagesize,
+        limit: BigInt(Limit) >= 2n ** 63n ? -1 : integer(Limit, `${at}.hugepageLimits[${index}].limit`),
+      })),
+    }),
     ...(Devices.length > 0 && { devices: Devices.map((rule, index) => deviceRuleFromWire(rule, `${at}.devices[${index}]`)) }),
   };
 }
 
-function deviceRuleFromWire(wire: WireDeviceRule, at: string): NonNullable<Resources["devices"]>[number] {
+function deviceRuleFromWire(wire: WireDeviceRule, at: string): NonNullable<OciResources["devices"]>[number] {
   const major = integer(wire.Major, `${at}.major`);
   const minor = integer(wire.Minor, `${at}.minor`);
   // A client in Go sends 0 for "not given"; with every type meant no number can be, with one type the narrower reading is the safe one.

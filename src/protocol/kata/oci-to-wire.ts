@@ -1,11 +1,11 @@
 import { TapvisorError } from "../../base/errors.ts";
-import type { OciLinux, OciProcess, OciSpec } from "../../contracts/oci.ts";
-import type { WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
-
-type Resources = NonNullable<OciLinux["resources"]>;
+import type { OciDevice, OciLinux, OciProcess, OciResources, OciSpec } from "../../contracts/oci.ts";
+import type { WireDevice, WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
 
 /** 2^64: what JSON.parse makes of RLIM_INFINITY, 2^64 - 1. */
 const RLIM_INFINITY = 2 ** 64;
+/** 2^64 - 1: no limit, where the wire has no negative numbers. */
+const UNLIMITED = "18446744073709551615";
 
 /**
  * The message for an OCI configuration. Pure.
@@ -52,32 +52,60 @@ function processToWire(process: OciProcess): WireProcess {
 
 function linuxToWire(linux: OciLinux): WireLinux {
   return {
-    Resources: linux.resources ? resourcesToWire(linux.resources) : null,
+    Resources: linux.resources ? resourcesToWire(linux.resources, "linux.resources") : null,
     CgroupsPath: linux.cgroupsPath ?? "",
     Namespaces: linux.namespaces.map(({ type, path }) => ({ Type: type, Path: path ?? "" })),
     MaskedPaths: linux.maskedPaths,
     ReadonlyPaths: linux.readonlyPaths,
+    Devices: (linux.devices ?? []).map((device, index) => deviceToWire(device, `linux.devices[${index}]`)),
   };
 }
 
-function resourcesToWire({ devices, memory, cpu, pids }: Resources): WireResources {
-  const at = "linux.resources";
+function deviceToWire({ path, type, major, minor, fileMode, uid, gid }: OciDevice, at: string): WireDevice {
+  return {
+    Path: path,
+    Type: type,
+    Major: integer(major, `${at}.major`),
+    Minor: integer(minor, `${at}.minor`),
+    FileMode: fileMode ?? 0,
+    UID: uid ?? 0,
+    GID: gid ?? 0,
+  };
+}
+
+/**
+ * The message for limits on their own; `at` is what they are called in an error.
+ *
+ * @throws INVALID_INPUT for a number that is no exact integer.
+ */
+export function resourcesToWire({ devices, memory, cpu, pids, hugepageLimits }: OciResources, at: string): WireResources {
   return {
     Devices: (devices ?? []).map((rule, index) => deviceRuleToWire(rule, `${at}.devices[${index}]`)),
-    Memory: memory ? { Limit: integer(memory.limit, `${at}.memory.limit`), Swap: integer(memory.swap, `${at}.memory.swap`) } : null,
+    Memory: memory
+      ? {
+          Limit: integer(memory.limit, `${at}.memory.limit`),
+          Reservation: integer(memory.reservation, `${at}.memory.reservation`),
+          Swap: integer(memory.swap, `${at}.memory.swap`),
+        }
+      : null,
     CPU: cpu
       ? {
           Shares: integer(cpu.shares, `${at}.cpu.shares`),
           Quota: integer(cpu.quota, `${at}.cpu.quota`),
           Period: integer(cpu.period, `${at}.cpu.period`),
           Cpus: cpu.cpus ?? "",
+          Mems: cpu.mems ?? "",
         }
       : null,
     Pids: pids ? { Limit: integer(pids.limit, `${at}.pids.limit`) } : null,
+    HugepageLimits: (hugepageLimits ?? []).map(({ pageSize, limit }, index) => ({
+      Pagesize: pageSize,
+      Limit: limit < 0 ? UNLIMITED : integer(limit, `${at}.hugepageLimits[${index}].limit`),
+    })),
   };
 }
 
-function deviceRuleToWire(rule: NonNullable<Resources["devices"]>[number], at: string): WireDeviceRule {
+function deviceRuleToWire(rule: NonNullable<OciResources["devices"]>[number], at: string): WireDeviceRule {
   return {
     Allow: rule.allow,
     Type: rule.type ?? "",
@@ -88,7 +116,7 @@ function deviceRuleToWire(rule: NonNullable<Resources["devices"]>[number], at: s
 }
 
 function rlimit(value: number, path: string): string {
-  return value >= RLIM_INFINITY ? "18446744073709551615" : integer(value, path);
+  return value >= RLIM_INFINITY ? UNLIMITED : integer(value, path);
 }
 
 function integer(value: number | undefined, path: string): string {

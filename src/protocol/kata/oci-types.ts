@@ -47,13 +47,33 @@ export interface WireLinux {
   readonly Namespaces: readonly { readonly Type: string; readonly Path: string }[];
   readonly MaskedPaths: readonly string[];
   readonly ReadonlyPaths: readonly string[];
+  readonly Devices: readonly WireDevice[];
+}
+
+export interface WireDevice {
+  readonly Path: string;
+  readonly Type: string;
+  readonly Major: string;
+  readonly Minor: string;
+  readonly FileMode: number;
+  readonly UID: number;
+  readonly GID: number;
 }
 
 export interface WireResources {
   readonly Devices: readonly WireDeviceRule[];
-  readonly Memory: { readonly Limit: string; readonly Swap: string } | null;
-  readonly CPU: { readonly Shares: string; readonly Quota: string; readonly Period: string; readonly Cpus: string } | null;
+  readonly Memory: { readonly Limit: string; readonly Reservation: string; readonly Swap: string } | null;
+  readonly CPU: WireCpu | null;
   readonly Pids: { readonly Limit: string } | null;
+  readonly HugepageLimits: readonly { readonly Pagesize: string; readonly Limit: string }[];
+}
+
+export interface WireCpu {
+  readonly Shares: string;
+  readonly Quota: string;
+  readonly Period: string;
+  readonly Cpus: string;
+  readonly Mems: string;
 }
 
 export interface WireDeviceRule {

@@ -1,4 +1,5 @@
-import type { WireSpec } from "./oci-types.ts";
+import type { WireResources, WireSpec } from "./oci-types.ts";
+import type { StatsContainerResponse } from "./stats-types.ts";
 
 /**
  * The messages that the engine and its guest agent use, as they are decoded: every field is present (a message that was not sent is `null`),
@@ -42,9 +43,25 @@ export interface AgentDetails {
   readonly supports_seccomp: boolean;
 }
 
+export interface DeviceMessage {
+  /** Where the guest finds it: for `blk` its PCI path, for `scsi` its `id:lun`. */
+  readonly id: string;
+  readonly type: string;
+  readonly vm_path: string;
+  readonly container_path: string;
+  readonly options: readonly string[];
+}
+
+export interface OnlineCpuMemRequest {
+  readonly wait: boolean;
+  readonly nb_cpus: number;
+  readonly cpu_only: boolean;
+}
+
 export interface CreateContainerRequest {
   readonly container_id: string;
   readonly exec_id: string;
+  readonly devices: readonly DeviceMessage[];
   readonly storages: readonly StorageMessage[];
   readonly OCI: WireSpec | null;
   readonly sandbox_pidns: boolean;
@@ -52,6 +69,10 @@ export interface CreateContainerRequest {
 
 export interface ContainerRequest {
   readonly container_id: string;
+}
+
+export interface UpdateContainerRequest extends ContainerRequest {
+  readonly resources: WireResources | null;
 }
 
 export interface RemoveContainerRequest extends ContainerRequest {
@@ -100,6 +121,26 @@ export interface VersionCheckResponse {
   readonly agent_version: string;
 }
 
+export interface SyncResourcesRequest {
+  /** 0 leaves them as they are. */
+  readonly vcpus: number;
+}
+
+export interface SyncResourcesResponse {
+  readonly online_vcpus: number;
+  readonly memory_bytes: string;
+}
+
+export interface DiskRequest {
+  readonly driver: string;
+  readonly address: string;
+}
+
+export interface FindDiskResponse {
+  readonly node: string;
+  readonly bytes: string;
+}
+
 export type Empty = Record<string, never>;
 
 /** Request and response of the calls of `grpc.AgentService` that have types here; the service definition has all 34. */
@@ -107,9 +148,14 @@ export interface AgentCalls {
   CreateSandbox: [CreateSandboxRequest, Empty];
   DestroySandbox: [Empty, Empty];
   GetGuestDetails: [GuestDetailsRequest, GuestDetailsResponse];
+  OnlineCPUMem: [OnlineCpuMemRequest, Empty];
   CreateContainer: [CreateContainerRequest, Empty];
   StartContainer: [ContainerRequest, Empty];
   RemoveContainer: [RemoveContainerRequest, Empty];
+  UpdateContainer: [UpdateContainerRequest, Empty];
+  StatsContainer: [ContainerRequest, StatsContainerResponse];
+  PauseContainer: [ContainerRequest, Empty];
+  ResumeContainer: [ContainerRequest, Empty];
   SignalProcess: [SignalProcessRequest, Empty];
   WaitProcess: [ProcessRequest, WaitProcessResponse];
   WriteStdin: [WriteStreamRequest, WriteStreamResponse];
@@ -122,4 +168,11 @@ export interface AgentCalls {
 export interface HealthCalls {
   Check: [CheckRequest, HealthCheckResponse];
   Version: [CheckRequest, VersionCheckResponse];
+}
+
+/** Request and response of the calls of `tapvisor.Guest`. */
+export interface GuestCalls {
+  SyncResources: [SyncResourcesRequest, SyncResourcesResponse];
+  FindDisk: [DiskRequest, FindDiskResponse];
+  ReleaseDisk: [DiskRequest, Empty];
 }

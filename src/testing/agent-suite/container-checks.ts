@@ -85,6 +85,10 @@ export function containerChecks(check: CheckOn<AgentFixture>): void {
       readStdout: () => client.readStdout(nobody, 1024, quietCall()),
       readStderr: () => client.readStderr(nobody, 1024, quietCall()),
       writeStdin: () => client.writeStdin(nobody, Buffer.from("x"), quietCall()),
+      pauseContainer: () => client.pauseContainer("nobody", quietCall()),
+      resumeContainer: () => client.resumeContainer("nobody", quietCall()),
+      updateContainer: () => client.updateContainer("nobody", {}, quietCall()),
+      statsContainer: () => client.statsContainer("nobody", quietCall()),
     };
     for (const [verb, call] of Object.entries(verbs)) {
       const error = await rejects(`${verb}() of an unknown container`, call(), "AGENT_FAILED");

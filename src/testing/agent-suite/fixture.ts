@@ -1,4 +1,6 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Agent, AgentClient, AgentTarget, GuestContainer, GuestProcessId } from "../../contracts/agent.ts";
+import type { GuestDisk } from "../../contracts/hypervisor.ts";
 import { quietCall } from "../quiet-call.ts";
 
 /** A running guest with an agent in it, without a sandbox, and what the checks need around it. */
@@ -10,6 +12,12 @@ export interface AgentFixture extends AsyncDisposable {
    * `sleep` in /bin, a file /etc/passwd that cannot be executed, and PATH says /bin. Called once for each id.
    */
   container(id: string, args: readonly string[]): Promise<GuestContainer>;
+  /** Whether the guest parks vCPUs and lets go of disks, which Kata's does not; `true` when absent. */
+  readonly extras?: boolean;
+  /** How many vCPUs the VM has, all of them online; 1 when absent. */
+  readonly vcpus?: number;
+  /** Plugs a disk of its own into the VM for each id; absent where the fixture has none: the checks of disks are left out then. */
+  disk?(id: string): Promise<{ readonly disk: GuestDisk; readonly bytes: number }>;
   /** Cuts the connections to the agent, as the death of its VM would. */
   cut(): Promise<void>;
 }
@@ -73,4 +81,12 @@ export async function writeAll(client: AgentClient, process: GuestProcessId, dat
     if (!(taken >= 1 && taken <= rest.length)) throw new Error(`writeStdin() of ${rest.length} bytes took ${taken}`);
     rest = rest.subarray(taken);
   }
+}
+
+/** How long a process must do nothing to count as waiting or as frozen, ms. */
+const IDLE_MS = 300;
+
+/** What `work` gives, or undefined when it gives nothing for a while: its process waits, or does not run. */
+export function unlessIdle<T>(work: Promise<T>): Promise<T | undefined> {
+  return Promise.race([work, delay(IDLE_MS, undefined)]);
 }

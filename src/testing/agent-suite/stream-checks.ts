@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import type { CheckOn } from "../conformance/checks.ts";
 import { begun, failure, isPending, rejects } from "../conformance/expect.ts";
 import { quietCall } from "../quiet-call.ts";
-import { type AgentFixture, type AgentWorld, readAll, withSandbox, writeAll } from "./fixture.ts";
+import { type AgentFixture, type AgentWorld, readAll, unlessIdle, withSandbox, writeAll } from "./fixture.ts";
 
 /** More than the pipes on the way hold, bytes. */
 const MORE_THAN_PIPES = 512 * 1024;
@@ -66,7 +65,7 @@ export function streamChecks(check: CheckOn<AgentFixture>): void {
     let last: Promise<number> | undefined;
     for (let calls = 0; calls < 1_000; calls++) {
       last = begun(client.writeStdin(process, block, quietCall({ signal: caller.signal })));
-      const more = await Promise.race([last, fullAfter()]);
+      const more = await unlessIdle(last);
       if (more === undefined) break;
       taken += more;
     }
@@ -74,11 +73,4 @@ export function streamChecks(check: CheckOn<AgentFixture>): void {
     caller.abort();
     if (last) await failure("a write that was given up", last);
   });
-}
-
-/** How long a write must wait for the process to count as not reading, ms. */
-const FULL_AFTER_MS = 300;
-
-function fullAfter(): Promise<undefined> {
-  return delay(FULL_AFTER_MS, undefined);
 }

@@ -26,3 +26,8 @@ export async function unlessAborted<T>(signal: AbortSignal, what: string, work: 
 export function throwIfSignalled(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw abortError(signal, what);
 }
+
+/** Whether a call has failed because its signal has fired. */
+export function isAbort(error: unknown, signal: AbortSignal): boolean {
+  return signal.aborted && (error === signal.reason || (isTapvisorError(error) && error.code === "ABORTED"));
+}

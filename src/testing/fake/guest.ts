@@ -1,17 +1,20 @@
 import { constants } from "node:os";
 import { TapvisorError } from "../../base/errors.ts";
-import type { GuestContainer, GuestProcessId, GuestStorage } from "../../contracts/agent.ts";
+import { MiB } from "../../base/units.ts";
+import type { GuestContainer, GuestProcessId, GuestResources, GuestStorage } from "../../contracts/agent.ts";
+import type { GuestDisk } from "../../contracts/hypervisor.ts";
+import type { OciResources } from "../../contracts/oci.ts";
+import type { ContainerStats } from "../../contracts/stats.ts";
 import { unlessAborted } from "./aborting.ts";
 import { agentError } from "./agent-error.ts";
-import { checkMounts, existsInGuest, type Shares } from "./mounts.ts";
-import { FakeProcess } from "./process.ts";
+import { FakeContainer } from "./container.ts";
+import { checkDevices, diskAt, nodeOf } from "./disks.ts";
+import { changedLimits, checkLimits } from "./limits.ts";
+import { checkMounts, diskOf, existsInGuest, type Plugged } from "./mounts.ts";
+import type { FakeProcess } from "./process.ts";
 import { type FakePrograms, findProgram } from "./programs.ts";
-
-export interface FakeContainer {
-  readonly request: GuestContainer;
-  /** The container's own process. */
-  readonly process: FakeProcess;
-}
+import { statsOf } from "./stats.ts";
+import { FakeVcpus } from "./vcpus.ts";
 
 export interface FakeGuestSandbox {
   readonly sandbox: string;
@@ -19,21 +22,26 @@ export interface FakeGuestSandbox {
   readonly storages: readonly GuestStorage[];
 }
 
+/** What the guest's kernel keeps of the memory for itself. */
+const KERNEL_BYTES = 16 * MiB;
+
 /** What runs inside one VM of the fake world: the agent's side of its verbs, refusing what Kata's agent refuses. */
 export class FakeGuest {
   sandbox: FakeGuestSandbox | undefined;
   readonly containers = new Map<string, FakeContainer>();
-  readonly #shares: Shares;
+  readonly vcpus: FakeVcpus;
+  readonly #vm: Plugged;
   readonly #programs: FakePrograms;
 
-  constructor(shares: Shares, programs: FakePrograms) {
-    this.#shares = shares;
+  constructor(vm: Plugged, programs: FakePrograms) {
+    this.#vm = vm;
     this.#programs = programs;
+    this.vcpus = new FakeVcpus(vm.size);
   }
 
   createSandbox(request: FakeGuestSandbox): void {
     if (this.sandbox) throw agentError("CreateSandbox", "ALREADY_EXISTS", "the sandbox has been started");
-    checkMounts(this.#shares, [], request.storages);
+    checkMounts(this.#vm, [], request.storages);
     this.sandbox = request;
   }
 
@@ -44,7 +52,7 @@ export class FakeGuest {
   }
 
   createContainer(request: GuestContainer): void {
-    const { container, spec, storages } = request;
+    const { container, spec, storages, devices = [] } = request;
     const refuse = (status: string, reason: string) => agentError("CreateContainer", status, reason);
     if (!this.sandbox) throw refuse("FAILED_PRECONDITION", "the sandbox has not been started");
     if (this.containers.has(container)) throw refuse("ALREADY_EXISTS", `there is a container ${container}`);
@@ -52,13 +60,15 @@ export class FakeGuest {
     if (spec.linux.namespaces.some(({ type, path }) => type === "pid" && path !== undefined)) {
       throw refuse("FAILED_PRECONDITION", "a PID namespace of the host cannot be joined");
     }
-    checkMounts(this.#shares, this.#mounted(), storages);
+    checkMounts(this.#vm, this.#mounted(), storages);
     const mounted = [...this.#mounted(), ...storages];
     const binds = spec.mounts.filter(({ type }) => type === "bind").map(({ source }) => source);
     for (const path of [spec.root.path, ...binds]) {
-      if (!existsInGuest(this.#shares, mounted, path)) throw refuse("INTERNAL", `${path} does not exist in the guest`);
+      if (!existsInGuest(this.#vm, mounted, path)) throw refuse("INTERNAL", `${path} does not exist in the guest`);
     }
-    this.containers.set(container, { request, process: new FakeProcess(spec.process) });
+    checkDevices(this.#vm.disks, devices);
+    if (spec.linux.resources) checkLimits("CreateContainer", spec.linux.resources);
+    this.containers.set(container, new FakeContainer(request));
   }
 
   /** @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE; the container has ended then, as a shell reports it. */
@@ -107,6 +117,62 @@ export class FakeGuest {
       throw agentError("SignalProcess", "INVALID_ARGUMENT", `no signal ${signal}`);
     const process = this.containers.get(container)?.process;
     if (all || exec === "" || exec === container) process?.signal(signal);
+  }
+
+  pauseContainer(id: string): void {
+    this.#inState("PauseContainer", id, "running").pause();
+  }
+
+  resumeContainer(id: string): void {
+    this.#inState("ResumeContainer", id, "paused").resume();
+  }
+
+  /** All that is present is set, or nothing; the rules for devices stay those of the creation. */
+  updateContainer(id: string, resources: OciResources): void {
+    const container = this.#container("UpdateContainer", id);
+    const limits = changedLimits(container.limits, resources);
+    checkLimits("UpdateContainer", limits);
+    const used = statsOf(container).memory.usage.bytes;
+    const { limit = -1 } = resources.memory ?? {};
+    if (limit >= 0 && limit < used) {
+      throw agentError("UpdateContainer", "FAILED_PRECONDITION", `the container uses ${used} bytes, more than ${limit}`);
+    }
+    container.limits = limits;
+  }
+
+  statsContainer(id: string): ContainerStats {
+    const container = this.#container("StatsContainer", id);
+    container.tick();
+    return structuredClone(statsOf(container));
+  }
+
+  resources(): GuestResources {
+    return { onlineVcpus: this.vcpus.online, memoryBytes: Math.max(0, this.#vm.size.memoryBytes - KERNEL_BYTES) };
+  }
+
+  /** What a disk is here. @throws AGENT_FAILED DEADLINE_EXCEEDED, at once: what is plugged into a fake VM need not be waited for. */
+  findDisk(disk: GuestDisk): { readonly node: string; readonly bytes: number } {
+    const found = diskAt(this.#vm.disks, disk);
+    if (found) return { node: nodeOf(this.#vm.disks, found), bytes: found.bytes };
+    throw agentError("FindDisk", "DEADLINE_EXCEEDED", `no ${disk.driver} disk at ${disk.address} appears`);
+  }
+
+  /** @throws AGENT_FAILED FAILED_PRECONDITION when it is in use. */
+  releaseDisk({ driver, address }: GuestDisk): void {
+    const isIt = (disk: GuestDisk | undefined) => disk?.driver === driver && disk.address === address;
+    const users = [...this.containers.values()].filter(
+      ({ request: { storages, devices = [] } }) => storages.some((each) => isIt(diskOf(each))) || devices.some((each) => isIt(each.disk)),
+    );
+    const [user] = users.map(({ request }) => `container ${request.container}`);
+    const holder = user ?? (this.sandbox?.storages.some((each) => isIt(diskOf(each))) ? "the sandbox" : undefined);
+    if (holder) throw agentError("ReleaseDisk", "FAILED_PRECONDITION", `${holder} uses the ${driver} disk at ${address}`);
+  }
+
+  #inState(method: string, id: string, wanted: "running" | "paused"): FakeProcess {
+    const { process } = this.#container(method, id);
+    const state = process.paused ? "paused" : process.state;
+    if (state === wanted) return process;
+    throw agentError(method, "FAILED_PRECONDITION", `the container is ${state}, wanted ${wanted}`);
   }
 
   #container(method: string, id: string): FakeContainer {

@@ -22,10 +22,16 @@ export class FakeProcess {
   readonly exited: Promise<number>;
   state: "created" | "running" | "exited" = "created";
   exitCode: number | undefined;
+  /** Frozen: its program gets no further than its next read, write or end. */
+  paused = false;
   readonly #spec: OciProcess;
   readonly #killed = new AbortController();
   readonly #traps = new Map<number, () => void>();
   #settle: (exitCode: number) => void = () => {};
+  /** The signals that came while it was frozen. */
+  #pending: number[] = [];
+  #thawed: Promise<void> = Promise.resolve();
+  #thaw: () => void = () => {};
 
   constructor(spec: OciProcess) {
     this.#spec = spec;
@@ -40,8 +46,23 @@ export class FakeProcess {
     void this.#run(program);
   }
 
-  /** Delivers a signal; one to a process that has ended is ignored. */
+  pause(): void {
+    if (this.paused || this.state !== "running") return;
+    this.paused = true;
+    this.#thawed = new Promise((resolve) => {
+      this.#thaw = resolve;
+    });
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.#thaw();
+    for (const number of this.#pending.splice(0)) this.signal(number);
+  }
+
+  /** Delivers a signal; one to a process that has ended is ignored, and a frozen one gets all but SIGKILL when it is resumed. */
   signal(number: number): void {
+    if (this.paused && number !== SIGKILL) return void this.#pending.push(number);
     const trap = this.#traps.get(number);
     if (this.state === "exited" || (HARMLESS.has(number) && !trap)) return;
     if (trap && number !== SIGKILL) trap();
@@ -53,6 +74,8 @@ export class FakeProcess {
     if (this.state === "exited") return;
     this.state = "exited";
     this.exitCode = exitCode;
+    this.paused = false;
+    this.#thaw();
     this.stdin.break();
     this.stdout.end();
     this.stderr.end();
@@ -63,11 +86,18 @@ export class FakeProcess {
   async #run(program: FakeProgram): Promise<void> {
     const context = this.#context();
     try {
-      this.end((await program(context)) & 0xff);
+      const exitCode = (await program(context)) & 0xff;
+      await this.#whenThawed();
+      this.end(exitCode);
     } catch (error) {
       await context.writeErr(`${messageOf(error)}\n`).catch(() => {}); // it may have been killed
+      await this.#whenThawed();
       this.end(1);
     }
+  }
+
+  async #whenThawed(): Promise<void> {
+    while (this.paused) await this.#thawed; // it may be paused again before this goes on
   }
 
   #context(): FakeProcessContext {
@@ -86,6 +116,7 @@ export class FakeProcess {
   async *#input(): AsyncGenerator<Uint8Array> {
     for (;;) {
       const chunk = await this.stdin.read(CHUNK, this.#killed.signal);
+      await this.#whenThawed();
       if (chunk.length === 0) return;
       yield chunk;
     }
@@ -97,6 +128,7 @@ export class FakeProcess {
       order.run(async () => {
         let rest = typeof data === "string" ? Buffer.from(data) : data;
         while (rest.length > 0) {
+          await this.#whenThawed();
           const taken = await pipe.write(rest, this.#killed.signal);
           if (taken === 0) throw new Error("the process has ended");
           rest = rest.subarray(taken);

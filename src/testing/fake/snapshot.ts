@@ -1,5 +1,8 @@
-import type { GuestStorage } from "../../contracts/agent.ts";
-import type { ShareEntry } from "../../contracts/hypervisor.ts";
+import type { GuestDevice, GuestStorage } from "../../contracts/agent.ts";
+import type { DiskIntent, GuestDisk, ShareEntry } from "../../contracts/hypervisor.ts";
+import type { OciResources } from "../../contracts/oci.ts";
+import type { FakeContainer } from "./container.ts";
+import type { FakeDisk } from "./disks.ts";
 import type { FakeVm } from "./vm.ts";
 
 /** Everything the fake world holds, as plain data: two snapshots are equal when nothing was left and nothing is missing. */
@@ -11,13 +14,21 @@ export interface VmSnapshot {
   readonly sandbox: string;
   readonly nonce: string;
   readonly state: FakeVm["state"];
+  /** Those that are plugged in. */
   readonly vcpus: number;
+  /** Those that the guest runs on: the others are parked. */
+  readonly onlineVcpus: number;
   readonly memoryBytes: number;
   readonly detached: boolean;
   readonly views: number;
   readonly agentConnections: number;
   readonly shares: readonly { readonly id: string; readonly entries: readonly ShareEntry[] }[];
+  readonly disks: readonly DiskSnapshot[];
   readonly guest: GuestSnapshot;
+}
+
+export interface DiskSnapshot extends Pick<DiskIntent, "id" | "path" | "format" | "readonly" | "driver" | "index"> {
+  readonly guest: GuestDisk;
 }
 
 export interface GuestSnapshot {
@@ -26,7 +37,11 @@ export interface GuestSnapshot {
     readonly id: string;
     readonly storages: readonly GuestStorage[];
     readonly state: "created" | "running" | "exited";
+    readonly paused: boolean;
     readonly exitCode: number | null;
+    readonly devices: readonly GuestDevice[];
+    /** Those of its specification, and what updates have made of them. */
+    readonly limits: OciResources;
   }[];
 }
 
@@ -35,25 +50,35 @@ export function snapshotOf(vms: Iterable<FakeVm>): FakeSnapshot {
   return structuredClone({ vms: [...vms].map(vmSnapshot).sort((a, b) => order(a.sandbox, b.sandbox)) });
 }
 
-function vmSnapshot({ intent, state, views, agentConnections, shares, guest }: FakeVm): VmSnapshot {
-  const { sandbox, nonce, vcpus, memoryBytes, detached } = intent;
+function vmSnapshot({ intent, state, size, views, agentConnections, shares, disks, guest }: FakeVm): VmSnapshot {
+  const { sandbox, nonce, detached } = intent;
   return {
     sandbox,
     nonce,
     state,
-    vcpus,
-    memoryBytes,
+    vcpus: size.vcpus,
+    onlineVcpus: guest.vcpus.online,
+    memoryBytes: size.memoryBytes,
     detached,
     views: views.size,
     agentConnections: agentConnections.size,
     shares: [...shares.values()].map(({ id, entries }) => ({ id, entries })).sort((a, b) => order(a.id, b.id)),
+    disks: [...disks.values()].map(diskSnapshot).sort((a, b) => order(a.id, b.id)),
     guest: {
       sandbox: guest.sandbox ?? null,
-      containers: [...guest.containers]
-        .map(([id, { request, process }]) => ({ id, storages: request.storages, state: process.state, exitCode: process.exitCode ?? null }))
-        .sort((a, b) => order(a.id, b.id)),
+      containers: [...guest.containers].map(containerSnapshot).sort((a, b) => order(a.id, b.id)),
     },
   };
+}
+
+function diskSnapshot({ intent: { id, path, format, readonly, driver, index }, guest }: FakeDisk): DiskSnapshot {
+  return { id, path, format, readonly, driver, index, guest };
+}
+
+function containerSnapshot([id, { request, process, limits }]: readonly [string, FakeContainer]): GuestSnapshot["containers"][number] {
+  const { storages, devices = [] } = request;
+  const { state, paused, exitCode = null } = process;
+  return { id, storages, state, paused, exitCode, devices, limits };
 }
 
 function order(a: string, b: string): number {

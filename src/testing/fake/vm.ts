@@ -1,14 +1,18 @@
 import { TapvisorError } from "../../base/errors.ts";
-import type { ShareIntent, VmExit, VmIntent } from "../../contracts/hypervisor.ts";
+import type { DiskIntent, GuestDisk, ShareIntent, VmExit, VmIntent } from "../../contracts/hypervisor.ts";
 import { throwIfSignalled, unlessAborted } from "./aborting.ts";
+import { type FakeDisk, pluggedDisk } from "./disks.ts";
 import { FakeGuest } from "./guest.ts";
 import type { FakePrograms } from "./programs.ts";
+import { FakeSize } from "./size.ts";
 
 /** One VM of the fake world. It stays, as `ended`, until it is released, as a process stays until it is reaped. */
 export class FakeVm {
   readonly intent: VmIntent;
   readonly guest: FakeGuest;
   readonly shares = new Map<string, ShareIntent>();
+  readonly disks = new Map<string, FakeDisk>();
+  readonly size: FakeSize;
   readonly exited: Promise<VmExit>;
   /** What `diagnostics` shows: a test may write a kernel panic here. */
   console = "";
@@ -24,14 +28,15 @@ export class FakeVm {
 
   constructor(intent: VmIntent, programs: FakePrograms) {
     this.intent = intent;
-    this.guest = new FakeGuest(this.shares, programs);
+    this.size = new FakeSize(intent);
+    this.guest = new FakeGuest(this, programs);
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
   }
 
   pause(): void {
-    this.#mustLive();
+    this.mustLive();
     if (this.state === "paused") return;
     this.state = "paused";
     this.#resumed = new Promise((resolve) => {
@@ -40,7 +45,7 @@ export class FakeVm {
   }
 
   resume(): void {
-    this.#mustLive();
+    this.mustLive();
     this.state = "running";
     this.#resume();
   }
@@ -55,7 +60,7 @@ export class FakeVm {
 
   /** @throws VM_FAILED, VM_COMMAND_FAILED when there is a share of this id. */
   plugShare(intent: ShareIntent): void {
-    this.#mustLive();
+    this.mustLive();
     if (this.shares.has(intent.id)) {
       throw new TapvisorError("VM_COMMAND_FAILED", `Cannot plug share "${intent.id}": there is one of this id`, {
         data: { command: "device_add", class: "GenericError" },
@@ -64,13 +69,22 @@ export class FakeVm {
     this.shares.set(intent.id, intent);
   }
 
-  /** Ends the VM and with it its guest, its shares and every connection to its agent. */
+  /** @throws VM_FAILED, VM_COMMAND_FAILED for a taken id or index, VM_LIMIT. */
+  plugDisk(intent: DiskIntent, bytes: number): GuestDisk {
+    this.mustLive();
+    const disk = pluggedDisk(this.disks, intent, bytes);
+    this.disks.set(intent.id, disk);
+    return disk.guest;
+  }
+
+  /** Ends the VM and with it its guest, its shares, its disks and every connection to its agent. */
   end(exit: VmExit): void {
     if (this.state === "ended") return;
     this.state = "ended";
     this.loseAgent("its VM has ended"); // first: nobody hears how the processes in it ended
     this.guest.destroySandbox();
     this.shares.clear();
+    this.disks.clear();
     this.#resume();
     this.#settle(exit);
   }
@@ -83,7 +97,8 @@ export class FakeVm {
     this.agentConnections.clear();
   }
 
-  #mustLive(): void {
+  /** @throws VM_FAILED when it has ended. */
+  mustLive(): void {
     if (this.state !== "ended") return;
     const id = this.intent.sandbox;
     throw new TapvisorError("VM_FAILED", `Cannot use the VM of sandbox "${id}": it has ended`, { data: { id } });

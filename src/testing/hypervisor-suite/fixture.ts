@@ -14,7 +14,7 @@ export const HOSTILE_TEXT = "\x1b[31mred\x07\x9b2J end\n";
 /** A hypervisor in a place of its own, and what the checks need around it. */
 export interface HypervisorFixture extends AsyncDisposable {
   readonly hypervisor: Hypervisor;
-  /** An existing host directory with at least one file, to share. */
+  /** An existing host directory with at least one file, to share. The images of disks are made in it, and removed again. */
   readonly directory: string;
   /** What starts a VM with such a guest. Each call makes a new intent: a nonce and an existing run directory of its own. */
   vmIntent(sandbox: string, guest: GuestBehaviour): Promise<VmIntent>;
@@ -22,6 +22,11 @@ export interface HypervisorFixture extends AsyncDisposable {
   booted?(grant: VmGrant): Promise<void>;
   /** Ends a VM as a crash would: SIGKILL, where it is a process. Resolves when it is gone. */
   kill(grant: VmGrant): Promise<void>;
+  /**
+   * Whether a `quiet` guest takes memory and gives it back as it is asked; `true` when absent. With one that has no driver for it, a resize
+   * may end short of its target and must say why.
+   */
+  readonly guestResizes?: boolean;
   /**
    * Everything the hypervisor holds on the host now, as plain data: processes, mounts, sockets, files, devices. The fixture's own run
    * directories are no part of it. Two that are equal mean that nothing has leaked.
@@ -31,15 +36,16 @@ export interface HypervisorFixture extends AsyncDisposable {
 
 export const SANDBOX = "box";
 
-/** Starts a VM and lets `body` use it; then it is released and nothing may be left. */
+/** Starts a VM and lets `body` use it; then it is released and nothing may be left. `amend` changes what is asked for. */
 export async function withVm(
   fixture: HypervisorFixture,
   body: (vm: { readonly intent: VmIntent; readonly grant: VmGrant }) => Promise<void>,
   guest: GuestBehaviour = "quiet",
+  amend: (intent: VmIntent) => VmIntent = (same) => same,
 ): Promise<void> {
   await leavesNothing(fixture, async () => {
     const { vm } = fixture.hypervisor.holdings;
-    const intent = await fixture.vmIntent(SANDBOX, guest);
+    const intent = amend(await fixture.vmIntent(SANDBOX, guest));
     try {
       const grant = await vm.acquire(intent, quietCall());
       await fixture.booted?.(grant);

@@ -1,0 +1,39 @@
+import type { GuestContainer } from "../../contracts/agent.ts";
+import type { OciResources } from "../../contracts/oci.ts";
+import type { ContainerStats } from "../../contracts/stats.ts";
+import { FakeProcess } from "./process.ts";
+
+/** How much CPU time a process of the fake world has used each time one looks, microseconds. */
+const TICK_US = 1_000;
+
+/** A container in a guest of the fake world. */
+export class FakeContainer {
+  readonly request: GuestContainer;
+  /** The container's own process. */
+  readonly process: FakeProcess;
+  /** Those of its specification, and what updates have made of them. */
+  limits: OciResources;
+  /** The CPU time used so far. */
+  usedUs = 0;
+  oomKills = 0;
+  /** What the test wants to be told in place of what this world makes up. */
+  stats: Partial<ContainerStats> = {};
+
+  constructor(request: GuestContainer) {
+    this.request = request;
+    this.process = new FakeProcess(request.spec.process);
+    this.limits = request.spec.linux.resources ?? {};
+  }
+
+  /** Time goes on between two looks at a process that runs. */
+  tick(): void {
+    if (this.process.state === "running" && !this.process.paused) this.usedUs += TICK_US;
+  }
+
+  /** What the kernel's out-of-memory killer does. */
+  oomKill(): void {
+    if (this.process.state !== "running") return;
+    this.oomKills += 1;
+    this.process.end(137);
+  }
+}
