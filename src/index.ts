@@ -28,3 +28,4 @@ export type { Plan, PlannedChange } from "./plan/plan.ts";
 export type { SandboxResources } from "./resource/ledger.ts";
 export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";
 export type { StopOptions } from "./sandbox/stop.ts";
+export type { Volume } from "./volume/volumes.ts";

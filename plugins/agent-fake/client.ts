@@ -4,7 +4,7 @@ import type { Connection } from "./connection.ts";
 const READS = { ReadStdout: ["agent.readStdout", "stdout"], ReadStderr: ["agent.readStderr", "stderr"] } as const;
 
 /** The agent's verbs, answered by the guest in the same world. */
-export function fakeClient(connection: Connection): AgentClient {
+export function fakeClient(connection: Connection, { extras }: { readonly extras: boolean }): AgentClient {
   const { guest } = connection.vm;
   const read = (method: keyof typeof READS, process: GuestProcessId, maxBytes: number, call: Call) => {
     const [operation, stream] = READS[method];
@@ -23,7 +23,7 @@ export function fakeClient(connection: Connection): AgentClient {
       connection.call("agent.guestDetails", undefined, call, () => ({
         memoryBlockBytes: 128 * MiB,
         agentVersion: "fake",
-        storageHandlers: ["virtio-fs", "overlayfs", "ephemeral", "local"],
+        storageHandlers: ["virtio-fs", "blk", "scsi", "overlayfs", "ephemeral", "local"],
         supportsSeccomp: false,
       })),
     createContainer: (request, call) =>
@@ -47,6 +47,23 @@ export function fakeClient(connection: Connection): AgentClient {
       }),
     closeStdin: (process, call) =>
       connection.call("agent.closeStdin", process.container, call, () => guest.containers.get(process.container)?.process.stdin.end()),
+    pauseContainer: (container, call) => connection.call("agent.pauseContainer", container, call, () => guest.pauseContainer(container)),
+    resumeContainer: (container, call) => connection.call("agent.resumeContainer", container, call, () => guest.resumeContainer(container)),
+    updateContainer: (container, resources, call) =>
+      connection.call("agent.updateContainer", container, call, () => guest.updateContainer(container, resources)),
+    statsContainer: (container, call) => connection.call("agent.statsContainer", container, call, () => guest.statsContainer(container)),
+    onlineCpuMem: ({ vcpus }, call) => connection.call("agent.onlineCpuMem", undefined, call, () => guest.vcpus.bringOnline(vcpus)),
+    syncResources: ({ vcpus }, call) =>
+      connection.call("agent.syncResources", undefined, call, () => {
+        if (!extras) return undefined;
+        if (vcpus !== undefined) guest.vcpus.runOn(vcpus);
+        return guest.resources();
+      }),
+    findDisk: (disk, call) => connection.call("agent.findDisk", undefined, call, () => (extras ? guest.findDisk(disk) : undefined)),
+    releaseDisk: (disk, call) =>
+      connection.call("agent.releaseDisk", undefined, call, () => {
+        if (extras) guest.releaseDisk(disk);
+      }),
     lost: connection.lost,
     close: async () => connection.close(),
   };

@@ -1,28 +1,38 @@
-import { definePlugin } from "tapvisor/plugin";
-import { type FakeWorld, sharedFakeWorld } from "tapvisor/testing";
+import { definePlugin, type HypervisorCapabilities } from "tapvisor/plugin";
+import { sharedFakeWorld } from "tapvisor/testing";
+import { diskHolding } from "./disk-holding.ts";
 import { noGuest } from "./no-guest.ts";
+import { type HypervisorFakeOptions, type Traits, traitsOf } from "./options.ts";
+import { fakePlanner } from "./planner.ts";
 import { shareHolding } from "./share-holding.ts";
 import { vmHolding } from "./vm-holding.ts";
 import { liveVm, vmView } from "./vm-view.ts";
 
-export interface HypervisorFakeOptions {
-  /** The world to act on; the process's shared one by default. */
-  readonly world?: FakeWorld;
-}
+export type { HypervisorFakeOptions } from "./options.ts";
 
 /** VMs in memory, whose whole world can be inspected and made to fail. Hypervisor `fake`, and guest `none`: there is nothing to boot. */
-export const hypervisorFake = definePlugin<HypervisorFakeOptions>("hypervisor-fake", (ctx, { world = sharedFakeWorld() }) => {
+export const hypervisorFake = definePlugin<HypervisorFakeOptions>("hypervisor-fake", (ctx, { world = sharedFakeWorld(), ...options }) => {
+  const traits = traitsOf(options);
   ctx.provide("hypervisor", "fake", () => ({
-    capabilities: { pause: true, shareHotplug: true },
+    capabilities: capabilitiesOf(traits),
     inspectHost: (call) =>
       world.perform("hypervisor.inspectHost", {}, call.signal, () => [
         { check: "hypervisor", level: "ok", found: "a fake one, in memory" },
       ]),
     async connect(grant, call) {
       const connected = world.perform("hypervisor.connect", { sandbox: grant.sandbox }, call.signal, () => liveVm(world, grant));
-      return vmView(world, await connected);
+      return vmView(world, await connected, traits);
     },
-    holdings: { vm: vmHolding(world), share: shareHolding(world) },
+    holdings: {
+      vm: vmHolding(world),
+      ...(traits.shareHotplug ? { share: shareHolding(world) } : {}),
+      ...(traits.diskDrivers.length > 0 ? { disk: diskHolding(world, traits.diskDrivers) } : {}),
+    },
+    planner: fakePlanner,
   }));
   ctx.provide("guest", "none", () => noGuest(world));
 });
+
+function capabilitiesOf({ pause, shareHotplug, resize, diskDrivers }: Traits): HypervisorCapabilities {
+  return { pause, shareHotplug, resize, ...(diskDrivers.length > 0 ? { diskDrivers } : {}) };
+}

@@ -17,12 +17,13 @@ export function vmHolding(world: FakeWorld): HoldingKind<VmIntent, VmGrant> {
 }
 
 /** A fake that took what a real one refuses would hide the engine's mistakes. */
-function check({ sandbox, nonce, runDirectory, vcpus, memoryBytes }: VmIntent): void {
+function check({ sandbox, nonce, runDirectory, vcpus, memoryBytes, limits }: VmIntent): void {
   const wrong = Object.entries({
     nonce: nonce.length >= 16,
     runDirectory: runDirectory.startsWith("/"),
     vcpus: Number.isInteger(vcpus) && vcpus > 0,
     memoryBytes: Number.isSafeInteger(memoryBytes) && memoryBytes > 0,
+    limits: !limits || (limits.vcpus >= vcpus && limits.memoryBytes >= memoryBytes),
   }).flatMap(([name, right]) => (right ? [] : [name]));
   if (wrong.length === 0) return;
   throw new TapvisorError("VM_FAILED", `Cannot start the VM of sandbox "${sandbox}": its ${wrong.join(", ")} cannot be used`, {

@@ -1,5 +1,7 @@
 import { TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
 import type { FakeVm, FakeWorld } from "tapvisor/testing";
+import type { Traits } from "./options.ts";
+import { sizing } from "./sizing.ts";
 
 /** The most that diagnostics hold of each text, characters before they are escaped. */
 const MAX_TEXT = 4_096;
@@ -12,7 +14,7 @@ export function liveVm(world: FakeWorld, { sandbox, nonce }: VmGrant): FakeVm {
 }
 
 /** The live view of one VM. */
-export function vmView(world: FakeWorld, vm: FakeVm): Vm {
+export function vmView(world: FakeWorld, vm: FakeVm, traits: Traits): Vm {
   const subject = { sandbox: vm.intent.sandbox };
   const view = {};
   vm.views.add(view);
@@ -22,20 +24,28 @@ export function vmView(world: FakeWorld, vm: FakeVm): Vm {
       data: { id: subject.sandbox },
     });
   };
+  const canPause = () => {
+    mustBeConnected();
+    if (traits.pause) return;
+    throw new TapvisorError("UNSUPPORTED", `Cannot pause the VM of sandbox "${subject.sandbox}": this fake was made without`, {
+      data: { what: "pause", by: "hypervisor-fake" },
+    });
+  };
   return {
     pause: (call) =>
       world.perform("hypervisor.pause", subject, call.signal, () => {
-        mustBeConnected();
+        canPause();
         vm.pause();
       }),
     resume: (call) =>
       world.perform("hypervisor.resume", subject, call.signal, () => {
-        mustBeConnected();
+        canPause();
         vm.resume();
       }),
     status: (call) => world.perform("hypervisor.status", subject, call.signal, () => vm.state),
     exited: vm.exited,
     diagnostics: async () => ({ console: lastWords(vm.console), stderr: lastWords(vm.stderr) }),
+    ...(traits.resize ? { sizing: sizing(world, vm, traits, mustBeConnected) } : {}),
     disconnect: async () => void vm.views.delete(view),
   };
 }

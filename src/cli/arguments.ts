@@ -2,17 +2,19 @@
 export interface SplitArguments {
   /** For this program. */
   readonly own: readonly string[];
-  /** Everything after the script of `run`: no flag in it is ours. */
+  /** Everything after the script of `run` or `plan`: no flag in it is ours. */
   readonly script: readonly string[];
 }
 
+const RUNS_SCRIPT: readonly string[] = ["run", "plan"];
+
 /**
- * Splits `run [options] <script> [arguments]` after the script; other commands are all ours. `--` before the script ends the options.
- * No option of `run` takes a value of its own, so the first word that is not an option is the script.
+ * Splits `run [options] <script> [arguments]`, and `plan` likewise, after the script; other commands are all ours. `--` before the script ends the
+ * options. No option of theirs takes a value of its own, so the first word that is not an option is the script.
  */
 export function splitArguments(argv: readonly string[]): SplitArguments {
   const command = argv.findIndex((word) => !word.startsWith("-"));
-  if (command === -1 || argv[command] !== "run") return { own: argv, script: [] };
+  if (command === -1 || !RUNS_SCRIPT.includes(argv[command] ?? "")) return { own: argv, script: [] };
   const after = argv.slice(command + 1);
   const script = after.findIndex((word) => word === "--" || !word.startsWith("-"));
   if (script === -1) return { own: argv, script: [] };

@@ -12,6 +12,7 @@ import type { PsFlags } from "./ps.ts";
 import type { RmFlags } from "./rm.ts";
 import type { StopFlags } from "./stop.ts";
 import { nearest } from "./suggest.ts";
+import type { VolumesFlags } from "./volumes.ts";
 
 /**
  * The whole command line. Returns the exit code, or nothing when it is the script's.
@@ -63,6 +64,14 @@ function createProgram(scriptArguments: readonly string[], verbose: boolean): CA
       await runScript({ script, args: scriptArguments, verbose });
     });
   program
+    .command("plan <script>", "Run a script in memory and say what it would plug into its VMs, by which commands; touches nothing")
+    .usage("plan [options] <script> [...arguments]")
+    .option("--json", "Print the plans as JSON")
+    .action(async (script: string, { json }: { readonly json?: boolean }) => {
+      const { planScript } = await import("./plan.ts");
+      await planScript({ script, args: scriptArguments, verbose, json: json ?? false });
+    });
+  program
     .command("setup", "Install what this host lacks and build the guest; asks first")
     .option("--yes", "Do not ask")
     .option("--config <file>", "Configuration file, instead of tapvisor.config.json5 when there is one")
@@ -103,6 +112,10 @@ function addSandboxCommands(program: CAC): void {
   onEngine(program.command("gc", "Give back what dead scripts have left; fails when something is left still"))
     .option("--json", "Print the report as JSON")
     .action(async (flags: GcFlags) => (await import("./gc.ts")).gcCommand(flags));
+  onEngine(program.command("volumes", "List the named volumes, or remove one"))
+    .option("--rm <name>", "Remove this volume with all that is in it")
+    .option("--json", "Print them as JSON")
+    .action(async (flags: VolumesFlags) => (await import("./volumes.ts")).volumesCommand(flags));
   onEngine(program.command("hooks", "Show who taps which hook, in the order the taps run"))
     .option("--json", "Print them as JSON")
     .action(async (flags: HooksFlags) => (await import("./hooks.ts")).hooksCommand(flags));

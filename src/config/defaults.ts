@@ -26,6 +26,8 @@ export const DEADLINES = {
   hotplug: 20_000,
   /** How long a guest gets to give memory back when a container ends; what comes back later still counts. */
   shrink: 5_000,
+  /** Getting a container's rootfs ready: a large directory may have to be copied into an image. */
+  rootfs: 600_000,
   /** One request to the agent that starts or ends something. */
   agent: 30_000,
   /** How long a container gets between SIGTERM and SIGKILL. */

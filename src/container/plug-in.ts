@@ -47,7 +47,7 @@ async function prepareRootfs(sb: SandboxContext, tx: Transaction<PlugInStep>, co
   const { source, access } = config.rootfs;
   const owner = await rootfsOwner(sb, source.kind);
   const intent: RootfsIntent = { sandbox: sb.id, container: config.id, source, access };
-  return tx.acquire<RootfsIntent, RootfsGrant>("prepare-rootfs", { owner, kind: "rootfs" }, intent, DEADLINES.hotplug);
+  return tx.acquire<RootfsIntent, RootfsGrant>("prepare-rootfs", { owner, kind: "rootfs" }, intent, DEADLINES.rootfs);
 }
 
 /** Plugs all disks of a container in, or none: what had been plugged in when one fails is released with the rest. */

@@ -6,6 +6,7 @@ import type { Finding } from "../contracts/finding.ts";
 import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
+import { listVolumes, removeVolume, type Volume } from "../volume/volumes.ts";
 import { type CollectReport, collect } from "./collect.ts";
 import type { EngineContext, SandboxContext } from "./context.ts";
 import { guardExit } from "./exit-guard.ts";
@@ -13,6 +14,7 @@ import type { TapInfo } from "./hook-runner.ts";
 import { inspectSandbox, type SandboxInspection } from "./inspect.ts";
 import { listSandboxes, type SandboxSummary } from "./list.ts";
 import { removedAfter } from "./removed-after.ts";
+import { sandboxesWith } from "./volume-users.ts";
 
 /** Creates sandboxes and owns those it created: closing it removes them, detached ones excepted. */
 export class Engine implements AsyncDisposable {
@@ -104,6 +106,16 @@ export class Engine implements AsyncDisposable {
   /** Gives back what dead scripts have left and tries failed releases again; detached sandboxes that run are kept. */
   gc(): Promise<CollectReport> {
     return collect(this.#context, this.#hands);
+  }
+
+  /** The named volumes below the engine's root; with `measure` what each takes on the disk, which walks through it. */
+  volumes({ measure = false, signal }: { readonly measure?: boolean; readonly signal?: AbortSignal } = {}): Promise<readonly Volume[]> {
+    return listVolumes(this.root, { measure, signal });
+  }
+
+  /** Removes a named volume with all that is in it; not there is success. @throws VOLUME_IN_USE while a container of any sandbox has it, INVALID_INPUT. */
+  async removeVolume(name: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await removeVolume(this.root, name, await sandboxesWith(this.#context, name), signal);
   }
 
   /** What `doctor` shows: what the backends found on this host, and how to mend it. */

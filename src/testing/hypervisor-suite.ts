@@ -9,7 +9,7 @@ import { vmViewChecks } from "./hypervisor-suite/view-checks.ts";
 export { type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture } from "./hypervisor-suite/fixture.ts";
 
 /**
- * What every hypervisor must do, as tests: some 65, most of which start a VM or two. A guest of a few instructions will do for them.
+ * What every hypervisor must do, as tests: some 70, most of which start a VM or two. A guest of a few instructions will do for them.
  *
  * @example
  * hypervisorSuite("my hypervisor", makeFixture, { suite: { test: (name, body) => void test(name, body) } });

@@ -22,6 +22,8 @@ const HOOKS = [
   "afterStart",
   "beforeStop",
   "afterStop",
+  "beforeUpdate",
+  "afterUpdate",
   "beforeDelete",
   "afterDelete",
 ] as const;

@@ -1,4 +1,4 @@
-import type { Agent, AgentClient, HoldingKind, Hypervisor, Plugin, RootfsStorage, SlotName, Slots, VmGrant } from "tapvisor/plugin";
+import type { Agent, AgentClient, HoldingKind, Hypervisor, Plugin, RootfsStorage, SlotName, Slots, Vm, VmGrant } from "tapvisor/plugin";
 import { signalProcess } from "tapvisor/plugin";
 import { agentGrpc } from "tapvisor/plugins/agent-grpc";
 import { guestLinux } from "tapvisor/plugins/guest-linux";
@@ -33,6 +33,12 @@ const AGENT_CALLS = [
   "startContainer",
   "removeContainer",
   "signalProcess",
+  "pauseContainer",
+  "resumeContainer",
+  "updateContainer",
+  "syncResources",
+  "findDisk",
+  "releaseDisk",
 ] as const;
 
 /** The name of the container that looks around in the guest: it also gets to see where the guest mounts shares. */
@@ -53,15 +59,28 @@ export function watchedBackends(watch: BackendWatch = () => {}): WatchedBackends
     release: (held, call) => around(`${name}.release`, () => kind.release(held, call)),
   });
 
+  const sized = (vm: Vm): Vm => {
+    const { sizing } = vm;
+    if (!sizing) return vm;
+    return {
+      ...vm,
+      sizing: {
+        size: (call) => sizing.size(call),
+        resizeVcpus: (target, call) => around("hypervisor.resizeVcpus", () => sizing.resizeVcpus(target, call)),
+        resizeMemory: (target, call) => around("hypervisor.resizeMemory", () => sizing.resizeMemory(target, call)),
+      },
+    };
+  };
   const hypervisor = (real: Hypervisor): Hypervisor => ({
     ...real,
     connect: (grant, call) => {
       grants.set(grant.sandbox, grant);
-      return around("hypervisor.connect", () => real.connect(grant, call));
+      return around("hypervisor.connect", async () => sized(await real.connect(grant, call)));
     },
     holdings: {
       vm: holding("hypervisor.vm", real.holdings.vm),
       ...(real.holdings.share ? { share: holding("hypervisor.share", real.holdings.share) } : {}),
+      ...(real.holdings.disk ? { disk: holding("hypervisor.disk", real.holdings.disk) } : {}),
     },
   });
   const rootfs = (real: RootfsStorage): RootfsStorage => ({ ...real, holdings: { rootfs: holding("rootfs", real.holdings.rootfs) } });

@@ -6,28 +6,38 @@ import * as assert from "uvu/assert";
 import { containerRequest, fakeGuest, providerOf } from "../support/fake-guest.ts";
 import { rejects } from "../support/rejects.ts";
 import { suite } from "../support/suite.ts";
+import { growingGuest, LIMITS } from "./support/growing-guest.ts";
 
 const s = suite("fake world");
 
-/** One call of each operation, possible in this world: a running container `c1`, and `c2` created. */
+/** One call of each operation, possible in this world: a running container `c1`, `c2` created, a share and a disk `spare`. */
 async function everyOperation() {
-  const w = await fakeGuest();
-  const c1 = await w.container("c1", ["cat"]);
-  await w.container("c2", ["true"], { start: false });
-  await w.hypervisor.holdings.share.acquire(w.shareIntent(w.vm, "share-c3"), quietCall());
-  await w.hypervisor.holdings.share.acquire(w.shareIntent(w.vm, "spare"), quietCall());
-  const view = await w.hypervisor.connect(w.vm, quietCall());
+  const w = await growingGuest();
+  const { view, share, disk, sizing } = w;
+  const { vm } = w.hypervisor.holdings;
+  const c1 = await w.running("c1", ["cat"]);
+  await w.container("c2", ["true"]);
+  await share.acquire(w.shareIntent(w.vm, "share-c3"), quietCall());
+  await share.acquire(w.shareIntent(w.vm, "spare"), quietCall());
+  const spare = await w.diskIntent("spare");
+  await sizing.resizeVcpus(3, quietCall());
+  await w.client.syncResources({ vcpus: 2 }, quietCall());
+  const { guest: spareDisk } = await disk.acquire(spare, quietCall());
   const guest = await providerOf<Guest>(hypervisorFake({ world: w.world }), "guest", "none");
   await w.client.writeStdin(c1, Buffer.from("x"), quietCall());
-  const other = w.vmIntent("other");
-  const { vm, share } = w.hypervisor.holdings;
+  const other = { ...w.vmIntent, sandbox: "other" };
   const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
     "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
     "hypervisor.connect": (call) => w.hypervisor.connect(w.vm, call),
     "hypervisor.vm.acquire": (call) => vm.acquire(other, call),
-    "hypervisor.vm.release": (call) => vm.release({ intent: w.vmIntent("web"), grant: w.vm }, call),
+    "hypervisor.vm.release": (call) => vm.release({ intent: w.vmIntent, grant: w.vm }, call),
     "hypervisor.share.acquire": (call) => share.acquire(w.shareIntent(w.vm, "more"), call),
     "hypervisor.share.release": (call) => share.release({ intent: w.shareIntent(w.vm, "spare"), grant: undefined }, call),
+    "hypervisor.disk.acquire": async (call) => disk.acquire(await w.diskIntent("more", { index: 1 }), call),
+    "hypervisor.disk.release": (call) => disk.release({ intent: spare, grant: undefined }, call),
+    "hypervisor.size": (call) => sizing.size(call),
+    "hypervisor.resizeVcpus": (call) => sizing.resizeVcpus(LIMITS.vcpus, call),
+    "hypervisor.resizeMemory": (call) => sizing.resizeMemory(LIMITS.memoryBytes, call),
     "hypervisor.pause": (call) => view.pause(call),
     "hypervisor.resume": (call) => view.resume(call),
     "hypervisor.status": (call) => view.status(call),
@@ -55,6 +65,17 @@ async function everyOperation() {
     },
     "agent.writeStdin": (call) => w.client.writeStdin(c1, Buffer.from("y"), call),
     "agent.closeStdin": (call) => w.client.closeStdin(c1, call),
+    "agent.pauseContainer": (call) => w.client.pauseContainer("c1", call),
+    "agent.resumeContainer": async (call) => {
+      await w.client.pauseContainer("c1", quietCall());
+      await w.client.resumeContainer("c1", call);
+    },
+    "agent.updateContainer": (call) => w.client.updateContainer("c1", { pids: { limit: 7 } }, call),
+    "agent.statsContainer": (call) => w.client.statsContainer("c1", call),
+    "agent.onlineCpuMem": (call) => w.client.onlineCpuMem({ vcpus: 1, cpuOnly: true }, call),
+    "agent.syncResources": (call) => w.client.syncResources({ vcpus: 1 }, call),
+    "agent.findDisk": (call) => w.client.findDisk(spareDisk, call),
+    "agent.releaseDisk": (call) => w.client.releaseDisk(spareDisk, call),
   };
   return { ...w, run };
 }
@@ -65,11 +86,19 @@ const CHANGING: ReadonlySet<FakeOperation> = new Set([
   "hypervisor.vm.release",
   "hypervisor.share.acquire",
   "hypervisor.share.release",
+  "hypervisor.disk.acquire",
+  "hypervisor.disk.release",
+  "hypervisor.resizeVcpus",
+  "hypervisor.resizeMemory",
   "hypervisor.pause",
   "agent.destroySandbox",
   "agent.createContainer",
   "agent.removeContainer",
   "agent.signalProcess",
+  "agent.pauseContainer",
+  "agent.updateContainer",
+  "agent.onlineCpuMem",
+  "agent.syncResources",
 ]);
 
 for (const operation of FAKE_OPERATIONS) {

@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { fakeGuest, fakeWorld } from "../support/fake-guest.ts";
 import { suite } from "../support/suite.ts";
 import { fakeHypervisorFixture } from "./support/fake-fixtures.ts";
+import { BOOT, growingGuest, LIMITS } from "./support/growing-guest.ts";
 
 const s = suite("withFaults");
 
@@ -86,6 +87,24 @@ s.test("reaches the verbs of what connect() gives", async () => {
   assert.equal(faulty.calls, ["connect", "connect.guestDetails", "connect.guestDetails"]);
   await client.close();
   assert.is(await client.lost, undefined);
+});
+
+s.test("reaches the sizing of a VM", async () => {
+  await using w = await growingGuest();
+  const faulty = withFaults<Hypervisor>(w.hypervisor);
+  const { sizing } = await faulty.provider.connect(w.vm, quietCall());
+  faulty.failIn({ call: "connect.sizing.resizeVcpus", when: "after" });
+  assert.match(await messageOf(Promise.resolve(sizing?.resizeVcpus(2, quietCall()))), "injected after the effect");
+  assert.is(w.snapshot().vcpus, 2);
+  assert.equal(await sizing?.resizeVcpus(3, quietCall()), { reached: 3 });
+  assert.equal(faulty.calls, ["connect", "connect.sizing.resizeVcpus", "connect.sizing.resizeVcpus"]);
+});
+
+s.test("leaves the planner as it is: it answers at once", async () => {
+  await using w = await growingGuest();
+  const faulty = withFaults<Hypervisor>(w.hypervisor);
+  assert.equal(faulty.provider.planner?.resize(BOOT, BOOT, LIMITS), []);
+  assert.equal(faulty.calls, []);
 });
 
 s.test("a provider that is a class with private fields, or frozen, works through it", async () => {

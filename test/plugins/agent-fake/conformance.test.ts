@@ -6,4 +6,6 @@ const s = suite("agent-fake conformance");
 
 agentSuite("agent-fake", () => fakeAgentFixture(), { suite: s });
 
+agentSuite("a plain Kata agent", () => fakeAgentFixture((same) => same, { extras: false }), { suite: s });
+
 s.run();

@@ -9,6 +9,20 @@ const s = suite("hypervisor-fake conformance");
 
 hypervisorSuite("hypervisor-fake", () => fakeHypervisorFixture(), { suite: s });
 
+hypervisorSuite(
+  "one that unplugs vCPUs",
+  () => fakeHypervisorFixture((same) => same, { vcpuRemoval: "unplug", diskDrivers: ["virtio-blk"] }),
+  {
+    suite: s,
+  },
+);
+
+hypervisorSuite(
+  "one that can do nothing but boot",
+  () => fakeHypervisorFixture((same) => same, { pause: false, shareHotplug: false, resize: false, diskDrivers: [] }),
+  { suite: s },
+);
+
 guestSuite(
   "guest none",
   async () => ({ guest: await providerOf<Guest>(hypervisorFake(), "guest", "none"), [Symbol.asyncDispose]: async () => {} }),

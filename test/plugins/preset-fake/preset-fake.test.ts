@@ -1,9 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createEngine } from "tapvisor";
+import type { Agent, Hypervisor, Plugin } from "tapvisor/plugin";
 import { presetFake } from "tapvisor/plugins/preset-fake";
-import { FakeWorld } from "tapvisor/testing";
+import { FakeWorld, quietCall } from "tapvisor/testing";
 import * as assert from "uvu/assert";
+import { fakeWorld, providerOf } from "../../support/fake-guest.ts";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
 
@@ -24,6 +26,19 @@ s.test("a container runs in it, and afterwards the world holds what it held befo
     assert.is(world.snapshot().vms.length, 1);
   }
   assert.equal(world.snapshot(), before);
+});
+
+s.test("the hypervisor and the agent can be told what they cannot do", async () => {
+  const { plugins } = presetFake({ world: new FakeWorld(), hypervisor: { resize: false }, agent: { extras: false } });
+  const [hypervisor, agent] = plugins as [Plugin, Plugin];
+  const fake = await providerOf<Hypervisor>(hypervisor, "hypervisor", "fake");
+  assert.equal(fake.capabilities.resize, false);
+  await using w = await fakeWorld();
+  const vm = await fake.holdings.vm.acquire(w.vmIntent("web"), quietCall());
+  const target = { sandbox: "web", endpoint: vm.agentEndpoint, runDirectory: vm.runDirectory };
+  const client = await (await providerOf<Agent>(agent, "agent", "fake")).connect(target, quietCall());
+  assert.is(await client.syncResources({}, quietCall()), undefined);
+  await client.close();
 });
 
 s.run();

@@ -1,28 +1,12 @@
-import { type Agent, type AgentClient, isTapvisorError, TapvisorError } from "tapvisor/plugin";
-import { type AgentFixture, agentSuite } from "tapvisor/testing";
+import { isTapvisorError, TapvisorError } from "tapvisor/plugin";
+import { agentSuite } from "tapvisor/testing";
 import { suite } from "../../support/suite.ts";
-import { fakeAgentFixture } from "../support/fake-fixtures.ts";
+import { amended, client, deaf, type MakeAgent } from "./amend-agent.ts";
 import { type Defects, expectCaught } from "./expect-caught.ts";
 
 const s = suite("agentSuite against broken agents");
 
-type Make = () => Promise<AgentFixture>;
-
-const amended =
-  (amend: (agent: Agent) => Agent): Make =>
-  () =>
-    fakeAgentFixture(amend);
-const client = (amend: (client: AgentClient) => Partial<AgentClient>): Make =>
-  amended((agent) => ({
-    ...agent,
-    connect: async (target, call) => {
-      const honest = await agent.connect(target, call);
-      return { ...honest, ...amend(honest) };
-    },
-  }));
-const deaf = { signal: new AbortController().signal };
-
-const defects: Defects<Make> = {
+const defects: Defects<MakeAgent> = {
   "says that it needs no transport and does": [
     /needs a transport/,
     amended((agent) => ({

@@ -1,12 +1,13 @@
 import { copyFile, cp, mkdir, readdir, rm, utimes, writeFile } from "node:fs/promises";
-import { join, relative } from "node:path";
-import type { Guest, RootfsStorage } from "tapvisor/plugin";
+import { dirname, join, relative } from "node:path";
+import type { Guest, RootfsGrant, RootfsStorage } from "tapvisor/plugin";
 import { guestFiles } from "tapvisor/plugins/guest-files";
 import { rootfsDir } from "tapvisor/plugins/rootfs-dir";
 import { type GuestFixture, guestSuite, type RootfsFixture, rootfsSuite } from "tapvisor/testing";
 import { providerOf } from "../../support/fake-guest.ts";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
+import { blockStorageFixture } from "../support/block-storage.ts";
 import { type Defects, expectCaught } from "./expect-caught.ts";
 
 const s = suite("guestSuite and rootfsSuite against broken backends");
@@ -118,13 +119,13 @@ const rootfs = (amend: (honest: Kind, copies: string) => Partial<Kind>): MakeRoo
     const kind = honest.holdings.rootfs;
     return { ...honest, holdings: { rootfs: { ...kind, ...amend(kind, copies) } } };
   });
+const directoryOf = (grant: RootfsGrant) => (grant.type === "share" ? grant.directory : "");
 /** A storage that copies, honest but for what `release` is. */
 const copying = (release: (copy: string, known: boolean) => Promise<void>): MakeRootfs =>
   rootfs((honest, copies) => ({
     acquire: async (intent, call) => {
-      const { directory } = await honest.acquire(intent, call);
       const copy = join(copies, intent.container);
-      await cp(directory, copy, { recursive: true });
+      await cp(directoryOf(await honest.acquire(intent, call)), copy, { recursive: true });
       return { type: "share", directory: copy };
     },
     release: ({ intent, grant }) => release(join(copies, intent.container), grant !== undefined),
@@ -133,7 +134,7 @@ const copying = (release: (copy: string, known: boolean) => Promise<void>): Make
 const rootfsDefects: Defects<MakeRootfs> = {
   "takes no kind of source": [/at least one/, storage((honest) => ({ ...honest, sources: [] }))],
   "takes kinds that it cannot": [/UNSUPPORTED/, rootfs(() => ({ acquire: async () => ({ type: "share", directory: "/usr" }) }))],
-  "leaves its copy": [/release\(\) is success|existing directory/, copying(async () => {})],
+  "leaves its copy": [/release\(\) is success|grants what is there/, copying(async () => {})],
   "fails at a second release": [/success twice/, copying((copy) => rm(copy, { recursive: true }))],
   "needs the grant to release": [
     /intent alone/,
@@ -145,7 +146,7 @@ const rootfsDefects: Defects<MakeRootfs> = {
   ],
   "removes the source": [
     /outlives its release/,
-    rootfs(() => ({ release: async ({ grant }) => (grant ? rm(grant.directory, { recursive: true, force: true }) : undefined) })),
+    rootfs(() => ({ release: async ({ grant }) => (grant ? rm(directoryOf(grant), { recursive: true, force: true }) : undefined) })),
   ],
   "does not look at the signal": [
     /signal that has fired/,
@@ -184,5 +185,24 @@ const rootfsDefects: Defects<MakeRootfs> = {
 };
 
 expectCaught(s, rootfsDefects, (name, make, options) => rootfsSuite(name, make, options));
+
+const GRANTED = /grants what is there/;
+
+const blockDefects: Defects<MakeRootfs> = {
+  "grants a disk and calls it a share": [GRANTED, () => blockStorageFixture(({ path }) => ({ type: "share", directory: path }))],
+  "does not say that it grants disks": [GRANTED, () => blockStorageFixture((same) => same, { grants: "share" })],
+  "grants an image that is not there": [GRANTED, () => blockStorageFixture((grant) => ({ ...grant, path: `${grant.path}.missing` }))],
+  "grants a directory for an image": [GRANTED, () => blockStorageFixture((grant) => ({ ...grant, path: dirname(grant.path) }))],
+  "grants an image by a relative path": [
+    GRANTED,
+    () => blockStorageFixture((grant) => ({ ...grant, path: relative(process.cwd(), grant.path) })),
+  ],
+  "grants a format that nobody reads": [GRANTED, () => blockStorageFixture((grant) => ({ ...grant, format: "vmdk" as never }))],
+  "grants a file system that is none": [GRANTED, () => blockStorageFixture((grant) => ({ ...grant, fstype: "" }))],
+};
+
+expectCaught(s, blockDefects, (name, make, options) => rootfsSuite(name, make, options));
+
+rootfsSuite("an honest storage of disks", () => blockStorageFixture(), { suite: s });
 
 s.run();

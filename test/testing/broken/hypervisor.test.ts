@@ -1,37 +1,18 @@
-import type { Hypervisor, Vm } from "tapvisor/plugin";
-import { type HypervisorFixture, hypervisorSuite, quietCall } from "tapvisor/testing";
+import type { Vm } from "tapvisor/plugin";
+import { hypervisorSuite, quietCall } from "tapvisor/testing";
 import { suite } from "../../support/suite.ts";
-import { fakeHypervisorFixture } from "../support/fake-fixtures.ts";
+import { amended, type Kind, kind, type MakeHypervisor, unheard, view } from "./amend-hypervisor.ts";
 import { type Defects, expectCaught } from "./expect-caught.ts";
 
 const s = suite("hypervisorSuite against broken hypervisors");
 
-type VmKind = Hypervisor["holdings"]["vm"];
-type ShareKind = NonNullable<Hypervisor["holdings"]["share"]>;
-type Make = () => Promise<HypervisorFixture>;
+const vmKind = kind("vm");
+const shareKind = kind("share");
+type ShareKind = Kind<"share">;
 
-const amended =
-  (amend: (h: Hypervisor) => Hypervisor): Make =>
-  () =>
-    fakeHypervisorFixture(amend);
-const vmKind = (amend: (vm: VmKind) => Partial<VmKind>): Make =>
-  amended((h) => ({ ...h, holdings: { ...h.holdings, vm: { ...h.holdings.vm, ...amend(h.holdings.vm) } } }));
-const shareKind = (amend: (share: ShareKind) => Partial<ShareKind>): Make =>
-  amended((h) => {
-    const { share } = h.holdings;
-    return share ? { ...h, holdings: { ...h.holdings, share: { ...share, ...amend(share) } } } : h;
-  });
-const view = (amend: (vm: Vm) => Partial<Vm>): Make =>
-  amended((h) => ({
-    ...h,
-    connect: async (...args) => {
-      const vm = await h.connect(...args);
-      return { ...vm, ...amend(vm) };
-    },
-  }));
-const unheard = () => ({ ...quietCall(), signal: new AbortController().signal });
+const unheardCall = () => ({ ...quietCall(), ...unheard });
 
-const defects: Defects<Make> = {
+const defects: Defects<MakeHypervisor> = {
   "fails at a second release": [
     /again with success/,
     vmKind((vm) => {
@@ -105,13 +86,16 @@ const defects: Defects<Make> = {
     /signal that has fired fails and leaves nothing/,
     vmKind((vm) => ({
       acquire: async (intent, call) => {
-        const grant = await vm.acquire(intent, unheard());
+        const grant = await vm.acquire(intent, unheardCall());
         call.signal.throwIfAborted();
         return grant;
       },
     })),
   ],
-  "does not look at the signal": [/acquire\(\) with a signal/, vmKind((vm) => ({ acquire: (intent) => vm.acquire(intent, unheard()) }))],
+  "does not look at the signal": [
+    /acquire\(\) with a signal/,
+    vmKind((vm) => ({ acquire: (intent) => vm.acquire(intent, unheardCall()) })),
+  ],
   "starts whatever it is asked for": [
     /what cannot be/,
     vmKind((vm) => ({ acquire: (intent, call) => vm.acquire({ ...intent, vcpus: 1 }, call) })),

@@ -1,8 +1,10 @@
-import { readdir } from "node:fs/promises";
+import { readdir, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Hypervisor, VmIntent } from "tapvisor/plugin";
+import { type Agent, type Hypervisor, MiB, onceAborted, type VmIntent } from "tapvisor/plugin";
+import { type AgentFakeOptions, agentFake } from "tapvisor/plugins/agent-fake";
+import { type HypervisorFakeOptions, hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
 import { type AgentFixture, type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture, quietCall } from "tapvisor/testing";
-import { containerRequest, fakeWorld } from "../../support/fake-guest.ts";
+import { containerRequest, fakeWorld, providerOf } from "../../support/fake-guest.ts";
 
 const CONSOLES: Readonly<Record<GuestBehaviour, string>> = {
   quiet: "",
@@ -11,8 +13,12 @@ const CONSOLES: Readonly<Record<GuestBehaviour, string>> = {
 };
 
 /** The fake hypervisor in a world of its own; `amend` makes another one of it. */
-export async function fakeHypervisorFixture(amend: (hypervisor: Hypervisor) => Hypervisor = (same) => same): Promise<HypervisorFixture> {
-  const { world, hypervisor, rootfs, vmIntent, ...rest } = await fakeWorld();
+export async function fakeHypervisorFixture(
+  amend: (hypervisor: Hypervisor) => Hypervisor = (same) => same,
+  options: HypervisorFakeOptions = {},
+): Promise<HypervisorFixture> {
+  const { world, rootfs, vmIntent, ...rest } = await fakeWorld();
+  const hypervisor = await providerOf<Hypervisor>(hypervisorFake({ ...options, world }), "hypervisor", "fake");
   const guests = new Map<string, GuestBehaviour>();
   let count = 0;
   return {
@@ -32,12 +38,17 @@ export async function fakeHypervisorFixture(amend: (hypervisor: Hypervisor) => H
   };
 }
 
+/** The vCPUs of a VM whose guest can park one. */
+const VCPUS = 2;
+
 /** The fake agent with a running VM; `amend` makes another agent of it. */
 export async function fakeAgentFixture(
-  amend: (agent: AgentFixture["agent"]) => AgentFixture["agent"] = (same) => same,
+  amend: (agent: Agent) => Agent = (same) => same,
+  options: AgentFakeOptions = {},
 ): Promise<AgentFixture> {
   const base = await fakeWorld();
-  const { world, hypervisor, agent, shareIntent } = base;
+  const { world, hypervisor, rootfs, shareIntent } = base;
+  const agent = await providerOf<Agent>(agentFake({ ...options, world }), "agent", "fake");
   world.programs["/etc/passwd"] = "not-executable";
   const { sh } = world.programs;
   world.programs.sh = async (context) => {
@@ -51,11 +62,27 @@ export async function fakeAgentFixture(
       await writeErr("err\n");
       return 0;
     }
+    if (args[2] === "while :; do :; done") {
+      await onceAborted(context.signal);
+      return 0;
+    }
     return typeof sh === "function" ? sh(context) : 2;
   };
-  const vm = await base.startVm("box");
+  const vm = await hypervisor.holdings.vm.acquire({ ...base.vmIntent("box"), vcpus: VCPUS }, quietCall());
+  let index = 0;
   return {
     agent: amend(agent),
+    extras: options.extras ?? true,
+    vcpus: VCPUS,
+    async disk(id) {
+      const path = join(rootfs, `${id}.img`);
+      await writeFile(path, "");
+      await truncate(path, MiB);
+      const { disk } = hypervisor.holdings;
+      if (!disk) throw new Error("the fake hypervisor has no disks");
+      const intent = { sandbox: "box", vm, id, path, format: "raw", readonly: false, driver: "virtio-scsi", index: index++ } as const;
+      return { disk: (await disk.acquire(intent, quietCall())).guest, bytes: MiB };
+    },
     target: { sandbox: "box", endpoint: vm.agentEndpoint, runDirectory: vm.runDirectory },
     async container(id, args) {
       await hypervisor.holdings.share.acquire(shareIntent(vm, `share-${id}`), quietCall());

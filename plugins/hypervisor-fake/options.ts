@@ -1,0 +1,25 @@
+import type { DiskDriver } from "tapvisor/plugin";
+import type { FakeWorld } from "tapvisor/testing";
+
+export interface HypervisorFakeOptions {
+  /** The world to act on; the process's shared one by default. */
+  readonly world?: FakeWorld;
+  /** VMs can be paused; `true` by default. */
+  readonly pause?: boolean;
+  /** Host directories can be shared with a running VM; `true` by default. */
+  readonly shareHotplug?: boolean;
+  /** VMs can grow and shrink; `true` by default. */
+  readonly resize?: boolean;
+  /** How disks are plugged in, the preferred way first; both by default, and with none no disk can be. */
+  readonly diskDrivers?: readonly DiskDriver[];
+  /** What becomes of a vCPU that is not wanted: `park` (the default) leaves it plugged, as QEMU's emulation must; `unplug` takes it away. */
+  readonly vcpuRemoval?: "park" | "unplug";
+}
+
+/** The options with every default in its place, but for the world. */
+export type Traits = Required<Omit<HypervisorFakeOptions, "world">>;
+
+export function traitsOf(options: HypervisorFakeOptions): Traits {
+  const { pause = true, shareHotplug = true, resize = true, diskDrivers = ["virtio-scsi", "virtio-blk"], vcpuRemoval = "park" } = options;
+  return { pause, shareHotplug, resize, diskDrivers, vcpuRemoval };
+}
