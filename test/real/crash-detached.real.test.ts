@@ -15,9 +15,16 @@ const { root, rootfs, empty } = scene;
 
 type Case = Omit<Crash, "root" | "rootfs">;
 const CONTAINER: readonly Case[] = [
-  ...around(["record", "prepare-rootfs", "attach-share", "create-guest-container", "run-hooks", "commit"]).map(
-    (moment) => ({ verb: "create container", moment }) as const,
-  ),
+  ...around([
+    "record",
+    "prepare-rootfs",
+    "attach-share",
+    "attach-devices",
+    "plug-resources",
+    "create-guest-container",
+    "run-hooks",
+    "commit",
+  ]).map((moment) => ({ verb: "create container", moment }) as const),
   ...[10, 40].map((afterMs) => ({ verb: "create container", moment: "before hypervisor.share.acquire", afterMs }) as const),
   { verb: "create container", moment: "after hypervisor.share.acquire" },
   ...[5, 40].map((afterMs) => ({ verb: "create container", moment: "before agent.createContainer", afterMs }) as const),
@@ -25,9 +32,16 @@ const CONTAINER: readonly Case[] = [
   ...around(["start-process", "commit"]).map((moment) => ({ verb: "start container", moment }) as const),
   { verb: "start container", moment: "before agent.startContainer", afterMs: 20 },
   { verb: "start container", moment: "after agent.startContainer" },
+  ...["hypervisor.disk.acquire", "hypervisor.resizeMemory", "hypervisor.resizeVcpus", "agent.syncResources"].map(
+    (call) => ({ verb: "create container", moment: `after ${call}` }) as const,
+  ),
+  ...around(["grow-vm", "update-guest", "agent.updateContainer", "shrink-vm"]).map(
+    (moment) => ({ verb: "update container", moment }) as const,
+  ),
+  { verb: "update container", moment: "before commit" },
   ...around(["agent.signalProcess"]).map((moment) => ({ verb: "stop container", moment }) as const),
-  ...["agent.removeContainer", "hypervisor.share.release", "rootfs.release"].flatMap((call) =>
-    around([call]).map((moment) => ({ verb: "delete container", moment }) as const),
+  ...["agent.removeContainer", "agent.releaseDisk", "hypervisor.disk.release", "hypervisor.share.release", "rootfs.release"].flatMap(
+    (call) => around([call]).map((moment) => ({ verb: "delete container", moment }) as const),
   ),
   { verb: "delete container", moment: "before hypervisor.share.release", afterMs: 15 },
 ];
@@ -39,6 +53,8 @@ s.test(
     await using owner = await createEngine({ root, plugins });
     const first = await owner.runSandbox({ id: "live", detached: true });
     await guestView(first, rootfs);
+    // vCPUs that have been plugged in once stay plugged in, parked: they are there from here on.
+    await (await first.run({ id: "web", rootfs, command: ["sleep", "600"], resources: { vcpus: 2 } }))[Symbol.asyncDispose]();
     const before = { guest: await guestView(first, rootfs), vm: await vmView(grant("live")), host: await hostView(root) };
     await owner.close();
     try {
@@ -51,6 +67,9 @@ s.test(
         assert.equal(sandbox.containers(), [], nameOf(crash));
         const now = { guest: await guestView(sandbox, rootfs), vm: await vmView(grant("live")) };
         assert.equal(now, { guest: before.guest, vm: before.vm }, nameOf(crash));
+        const { target, granted } = await sandbox.resources();
+        assert.equal(granted, target, nameOf(crash));
+        assert.equal(sandbox.devices(), [], nameOf(crash));
         const again = await sandbox.run({ id: "web", rootfs, command: ["true"] });
         assert.equal(await again.wait(), { exitCode: 0 });
         await again.delete();

@@ -1,6 +1,10 @@
-import type { Container, Sandbox } from "tapvisor";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Container, Sandbox, SandboxResources } from "tapvisor";
 import * as assert from "uvu/assert";
 import { CREATE_CONTAINER_STEPS } from "../../src/container/create.ts";
+import { ownLimits } from "../support/agreement.ts";
+import { guestShell } from "../support/guest-shell.ts";
 import { around, type Moment, Moments } from "../support/moments.ts";
 import { failureOf, realEngine } from "../support/real-engine.ts";
 import { suite } from "../support/suite.ts";
@@ -13,7 +17,15 @@ const moments = new Moments();
 const { backends } = moments;
 const world = await realEngine({ plugins: moments.plugins, probe: moments.probe });
 const { engine, rootfs, root } = world;
-const web = { id: "web", rootfs, command: ["sleep", "600"] };
+const image = join(world.directory, "disk.img");
+await writeFile(image, Buffer.alloc(2 ** 20));
+const web = {
+  id: "web",
+  rootfs,
+  command: ["sleep", "600"],
+  resources: { vcpus: 1, memory: "128MiB" },
+  devices: [{ path: image, target: "/dev/data" }],
+};
 const empty = await hostView(root);
 let cases = 0;
 
@@ -25,12 +37,20 @@ async function outside(sandbox: Sandbox) {
     vm: await vmView(backends.grant(sandbox.id)),
     host: await hostView(root),
     state: await stateFiles(root),
+    devices: sandbox.devices(),
+    size: sizeOf(await sandbox.resources()),
   };
+}
+
+function sizeOf({ target, granted, confirmed }: SandboxResources) {
+  return { target, granted, vcpus: confirmed?.vcpus };
 }
 
 const shared = (async () => {
   const sandbox = await engine.runSandbox({ id: "box" });
   await guestView(sandbox, rootfs); // the first container makes what the guest keeps for the next ones
+  // vCPUs that have been plugged in once are parked, and used again: they are there from here on.
+  await (await sandbox.run({ ...web, resources: { vcpus: 2, memory: "256MiB" } }))[Symbol.asyncDispose]();
   return { sandbox, before: await outside(sandbox), guestBefore: await guestView(sandbox, rootfs) };
 })();
 
@@ -64,6 +84,8 @@ const stepsOf = (left: readonly { readonly step: string }[] | undefined) => left
 const CREATE: readonly (readonly Moment[])[] = [
   ["hook beforeCreate", ...around(["record"]), ...around(["prepare-rootfs", "rootfs.acquire"])],
   ["hook beforeHotplug", ...around(["attach-share", "hypervisor.share.acquire"]), "hook afterAttach"],
+  around(["attach-devices", "hypervisor.disk.acquire", "agent.findDisk"]),
+  around(["plug-resources", "hypervisor.resizeMemory", "hypervisor.resizeVcpus", "agent.syncResources"]),
   around(["create-guest-container", "agent.createContainer"]),
   [...around(["run-hooks", "commit"]), "hook afterCreate"],
 ];
@@ -85,7 +107,12 @@ for (const group of CREATE) {
   );
 }
 
-for (const moment of ["before hypervisor.share.acquire", "before agent.createContainer"]) {
+for (const moment of [
+  "before hypervisor.share.acquire",
+  "before hypervisor.disk.acquire",
+  "before hypervisor.resizeMemory",
+  "before agent.createContainer",
+]) {
   s.test(
     `create container leaves nothing when its caller gives up 0, 15 or 60 ms after ${moment}`,
     () =>
@@ -104,14 +131,17 @@ for (const moment of ["before hypervisor.share.acquire", "before agent.createCon
 s.test(
   "a release that fails while a creation rolls back is named in its error, and deleting the container gives it back",
   () =>
-    eachLeavesNothing(["prepare-rootfs", "attach-share", "create-guest-container"], async (sandbox, step) => {
-      moments.arm(`release ${step}`);
-      const error = await failsAt("before commit", () => sandbox.createContainer(web));
-      assert.equal(stepsOf(error.rollback?.left), [step]);
-      const container = sandbox.container("web");
-      assert.is(container.state, "failed");
-      await container.delete();
-    }),
+    eachLeavesNothing(
+      ["prepare-rootfs", "attach-share", "attach-devices", "plug-resources", "create-guest-container"],
+      async (sandbox, step) => {
+        moments.arm(`release ${step}`);
+        const error = await failsAt("before commit", () => sandbox.createContainer(web));
+        assert.ok(stepsOf(error.rollback?.left)?.every((left) => left === step) && error.rollback?.left.length, step);
+        const container = sandbox.container("web");
+        assert.is(container.state, "failed");
+        await container.delete();
+      },
+    ),
   TIMEOUT,
 );
 
@@ -158,6 +188,51 @@ s.test(
       assert.match(error.code, /^COMMAND_NOT_/);
       assert.equal(error.rollback?.left, []);
       await container.delete();
+    }),
+  TIMEOUT,
+);
+
+const UPDATE = [
+  "hook beforeUpdate",
+  ...around(["grow-vm", "hypervisor.resizeMemory", "hypervisor.resizeVcpus", "update-guest", "agent.updateContainer", "shrink-vm"]),
+  "hook afterUpdate",
+  "before commit",
+];
+
+s.test(
+  `update container changes nothing, in the VM, the guest or the ledger, when it fails ${UPDATE.join(", ")}`,
+  () =>
+    eachLeavesNothing(UPDATE, async (sandbox, moment) => {
+      await using shell = await guestShell(sandbox, web);
+      const look = async () => [await ownLimits(shell), sizeOf(await sandbox.resources()), shell.container.status().resources];
+      const before = await look();
+      const error = await failsAt(moment, () => shell.container.update({ vcpus: 2, memory: "256MiB", pids: 30 }));
+      assert.equal(error.rollback?.left ?? [], [], moment);
+      assert.equal(await look(), before, moment);
+      await shell.container.update({ vcpus: 2, memory: "256MiB", pids: 30 });
+      assert.equal((await ownLimits(shell)).pids, "30");
+    }),
+  TIMEOUT,
+);
+
+const ADD = [
+  "hook beforeHotplug",
+  ...around(["attach-devices", "hypervisor.disk.acquire", "agent.findDisk"]),
+  "hook afterAttach",
+  "before commit",
+  "after commit",
+];
+
+s.test(
+  `add device leaves nothing when it fails ${ADD.join(", ")}, and remove device is done when it is asked again`,
+  () =>
+    eachLeavesNothing(ADD, async (sandbox, moment) => {
+      const error = await failsAt(moment, () => sandbox.addDevice({ path: image }));
+      assert.equal(error.rollback?.left ?? [], [], moment);
+      assert.equal(sandbox.devices(), []);
+      const { id } = await sandbox.addDevice({ path: image });
+      await failsAt("before hypervisor.disk.release", () => sandbox.removeDevice(id), "left are");
+      await sandbox.removeDevice(id);
     }),
   TIMEOUT,
 );

@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { type Container, definePlugin, type Sandbox } from "tapvisor";
 import * as assert from "uvu/assert";
 import { findProcessesByMark, signalProcess } from "../../src/base/process-identity.ts";
@@ -14,7 +16,7 @@ interface Scene {
   readonly world: RealEngine;
   readonly sandbox: Sandbox;
   readonly moments: Moments;
-  readonly web: { readonly id: string; readonly rootfs: string; readonly command: readonly string[] };
+  readonly web: Parameters<Sandbox["run"]>[0];
   /** What the hooks were told, in order. */
   readonly told: string[];
   /** Resolves when the sandbox has noticed that its VM is gone, and what that held has been given back. */
@@ -49,7 +51,11 @@ async function withSandbox(work: (scene: Scene) => Promise<void>): Promise<void>
     assert.equal(await stateFiles(world.root), []);
     assert.equal(await world.engine.list(), []);
   };
-  await work({ world, sandbox, moments, told, noticed, end, web: { id: "web", rootfs: world.rootfs, command: ["cat"] } });
+  const image = join(world.directory, "disk.img");
+  await writeFile(image, Buffer.alloc(2 ** 20));
+  const resources = { vcpus: 1, memory: "128MiB" };
+  const web = { id: "web", rootfs: world.rootfs, command: ["cat"], resources, devices: [{ path: image, target: "/dev/data" }] };
+  await work({ world, sandbox, moments, told, noticed, end, web });
 }
 
 /** Both come of one death, in either order. */
@@ -76,6 +82,11 @@ s.test(
 for (const moment of [
   "before hypervisor.share.acquire",
   "after hypervisor.share.acquire",
+  "before hypervisor.disk.acquire",
+  "after hypervisor.disk.acquire",
+  "before hypervisor.resizeMemory",
+  "before hypervisor.resizeVcpus",
+  "after hypervisor.resizeVcpus",
   "before agent.createContainer",
   "before agent.startContainer",
 ]) {

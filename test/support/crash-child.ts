@@ -2,10 +2,18 @@
  * A script that dies by SIGKILL at a moment. Its argument is a JSON `Crash`; it prints `survived` and ends with code 3 when the moment does
  * not come.
  */
+import { dirname, join } from "node:path";
 import { createEngine, type Engine, type Sandbox } from "tapvisor";
 import { type Moment, Moments } from "./moments.ts";
 
-export type CrashVerb = "create sandbox" | "stop sandbox" | "create container" | "start container" | "stop container" | "delete container";
+export type CrashVerb =
+  | "create sandbox"
+  | "stop sandbox"
+  | "create container"
+  | "start container"
+  | "update container"
+  | "stop container"
+  | "delete container";
 
 export interface Crash {
   readonly root: string;
@@ -21,7 +29,14 @@ export interface Crash {
 const crash = JSON.parse(process.argv[2] ?? "") as Crash;
 const moments = new Moments();
 const engine = await createEngine({ root: crash.root, plugins: moments.plugins, probe: moments.probe });
-const web = { id: "web", rootfs: crash.rootfs, command: ["sleep", "600"] };
+const image = join(dirname(crash.rootfs), "disk.img");
+const web = {
+  id: "web",
+  rootfs: crash.rootfs,
+  command: ["sleep", "600"],
+  resources: { vcpus: 1, memory: "128MiB" },
+  devices: [{ path: image, target: "/dev/data" }],
+};
 
 async function run(engine: Engine): Promise<void> {
   if (crash.verb === "create sandbox") return dying(() => engine.createSandbox({ id: "box" }));
@@ -34,6 +49,10 @@ const VERBS: Readonly<Record<Exclude<CrashVerb, "create sandbox">, (sandbox: San
   async "start container"(sandbox) {
     const container = await sandbox.createContainer(web);
     await dying(() => container.start());
+  },
+  async "update container"(sandbox) {
+    const container = await sandbox.run(web);
+    await dying(() => container.update({ vcpus: 2, memory: "256MiB" }));
   },
   async "stop container"(sandbox) {
     const container = await sandbox.run(web);

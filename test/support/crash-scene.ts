@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { makeExampleRootfs } from "../../scripts/example-rootfs.ts";
@@ -15,6 +15,7 @@ export async function crashScene() {
   const rootfs = join(directory.path, "rootfs");
   makeExampleRootfs(rootfs);
   await mkdir(root);
+  await writeFile(join(directory.path, "disk.img"), Buffer.alloc(2 ** 20)); // the disk of the script's container
   const empty = await hostView(root);
   return {
     path: directory.path,

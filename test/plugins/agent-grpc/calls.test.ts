@@ -1,10 +1,14 @@
+import { status } from "@grpc/grpc-js";
 import * as assert from "uvu/assert";
 import type { AgentClient } from "../../../src/contracts/agent.ts";
 import type { Call } from "../../../src/contracts/holding.ts";
 import type { OciSpec } from "../../../src/contracts/oci.ts";
+import { ociFromWire, type WireSpec } from "../../../src/protocol/kata/index.ts";
 import { quietCall } from "../../../src/testing/quiet-call.ts";
 import { suite } from "../../support/suite.ts";
+import { failure } from "./expect.ts";
 import { connected, grpcGuest } from "./fake-guest.ts";
+import { answerWith, rawGuest } from "./raw-guest.ts";
 
 const SPEC: OciSpec = {
   ociVersion: "1.1.0",
@@ -123,6 +127,98 @@ const MAPPINGS: readonly Mapping[] = [
     method: "CloseStdin",
     request: { container_id: "c", exec_id: "e" },
   },
+  {
+    verb: "pauseContainer",
+    run: (client, call) => client.pauseContainer("c", call),
+    method: "PauseContainer",
+    request: { container_id: "c" },
+  },
+  {
+    verb: "resumeContainer",
+    run: (client, call) => client.resumeContainer("c", call),
+    method: "ResumeContainer",
+    request: { container_id: "c" },
+  },
+  {
+    verb: "updateContainer",
+    run: (client, call) =>
+      client.updateContainer(
+        "c",
+        {
+          memory: { limit: 2 ** 40, reservation: 5, swap: -1 },
+          cpu: { shares: 2, quota: -1, period: 1000, cpus: "0-1", mems: "0" },
+          pids: { limit: 9 },
+          hugepageLimits: [{ pageSize: "2MB", limit: -1 }],
+        },
+        call,
+      ),
+    method: "UpdateContainer",
+    request: {
+      container_id: "c",
+      resources: {
+        Devices: [],
+        Memory: {
+          Limit: "1099511627776",
+          Reservation: "5",
+          Swap: "-1",
+          Kernel: "0",
+          KernelTCP: "0",
+          Swappiness: "0",
+          DisableOOMKiller: false,
+        },
+        CPU: { Shares: "2", Quota: "-1", Period: "1000", RealtimeRuntime: "0", RealtimePeriod: "0", Cpus: "0-1", Mems: "0" },
+        Pids: { Limit: "9" },
+        BlockIO: null,
+        HugepageLimits: [{ Pagesize: "2MB", Limit: "18446744073709551615" }],
+        Network: null,
+      },
+    },
+  },
+  {
+    verb: "updateContainer of nothing, which is a message all the same,",
+    run: (client, call) => client.updateContainer("c", {}, call),
+    method: "UpdateContainer",
+    request: {
+      container_id: "c",
+      resources: { Devices: [], Memory: null, CPU: null, Pids: null, BlockIO: null, HugepageLimits: [], Network: null },
+    },
+  },
+  {
+    verb: "onlineCpuMem, which waits for the end of it,",
+    run: (client, call) => client.onlineCpuMem({ vcpus: 2, cpuOnly: true }, call),
+    method: "OnlineCPUMem",
+    request: { wait: true, nb_cpus: 2, cpu_only: true },
+  },
+  {
+    verb: "syncResources",
+    run: (client, call) => client.syncResources({ vcpus: 2 }, call),
+    method: "SyncResources",
+    request: { vcpus: 2 },
+    answer: { online_vcpus: 2, memory_bytes: "536870912" },
+    result: { onlineVcpus: 2, memoryBytes: 536_870_912 },
+  },
+  {
+    verb: "syncResources without a number",
+    run: (client, call) => client.syncResources({}, call),
+    method: "SyncResources",
+    request: { vcpus: 0 },
+    answer: { online_vcpus: 1, memory_bytes: "1" },
+    result: { onlineVcpus: 1, memoryBytes: 1 },
+  },
+  {
+    verb: "findDisk",
+    run: (client, call) => client.findDisk({ driver: "blk", address: "10/05" }, call),
+    method: "FindDisk",
+    request: { driver: "blk", address: "10/05" },
+    answer: { node: "/dev/vdb", bytes: "1099511627776" },
+    result: { node: "/dev/vdb", bytes: 2 ** 40 },
+  },
+  {
+    verb: "releaseDisk",
+    run: (client, call) => client.releaseDisk({ driver: "scsi", address: "0:3" }, call),
+    method: "ReleaseDisk",
+    request: { driver: "scsi", address: "0:3" },
+  },
 ];
 
 const s = suite("agent-grpc calls");
@@ -148,6 +244,90 @@ s.test("createContainer sends the configuration, without the PID namespace that 
   const oci = request.OCI as unknown as { Process: { Args: string[] }; Linux: { Namespaces: unknown } };
   assert.equal(oci.Process.Args, ["sh"]);
   assert.equal(oci.Linux.Namespaces, [{ Type: "mount", Path: "" }]);
+});
+
+s.test("createContainer sends each device, a node of it, and a rule that allows it, by numbers that stand for its own", async () => {
+  await using guest = await grpcGuest();
+  await using client = await connected(guest);
+  const deny = { allow: false, access: "rwm" };
+  const spec = { ...SPEC, linux: { ...SPEC.linux, resources: { pids: { limit: 5 }, devices: [deny] } } };
+  const devices = [
+    { disk: { driver: "blk", address: "10/05" }, containerPath: "/dev/one", permissions: "r" },
+    { disk: { driver: "scsi", address: "0:3" }, containerPath: "/dev/two", permissions: "rwm" },
+  ] as const;
+  await client.createContainer({ container: "c", storages: [], devices, spec }, quietCall());
+  const { request } = guest.received.at(-1) as { request: Record<string, never> };
+  assert.equal(request.devices, [
+    { id: "10/05", type: "blk", vm_path: "", container_path: "/dev/one", options: [] },
+    { id: "0:3", type: "scsi", vm_path: "", container_path: "/dev/two", options: [] },
+  ]);
+  const { linux } = ociFromWire(request.OCI as unknown as WireSpec);
+  assert.equal(linux.devices, [
+    { path: "/dev/one", type: "b", major: 0, minor: 1 },
+    { path: "/dev/two", type: "b", major: 0, minor: 2 },
+  ]);
+  assert.equal(linux.resources, {
+    pids: { limit: 5 },
+    devices: [
+      deny,
+      { allow: true, access: "r", type: "b", major: 0, minor: 1 },
+      { allow: true, access: "rwm", type: "b", major: 0, minor: 2 },
+    ],
+  });
+});
+
+s.test("an update of device rules is refused without a call: no agent makes it", async () => {
+  await using guest = await grpcGuest();
+  await using client = await connected(guest);
+  await failure("UNSUPPORTED", client.updateContainer("c", { devices: [{ allow: true, access: "r" }] }, quietCall()));
+  assert.not(guest.received.some(({ method }) => method === "UpdateContainer"));
+});
+
+s.test("a guest cannot be told to run on 0 vCPUs: on the wire that would leave them as they are", async () => {
+  await using guest = await grpcGuest();
+  await using client = await connected(guest);
+  await failure("AGENT_FAILED", client.syncResources({ vcpus: 0 }, quietCall()));
+  assert.not(guest.received.some(({ method }) => method === "SyncResources"));
+});
+
+s.test("a Kata guest has not the second service: it is asked once a connection, and what is to be let go of is", async () => {
+  const disk = { driver: "scsi", address: "0:3" } as const;
+  for (const asked of ["/tapvisor.Guest/ReleaseDisk", "/tapvisor.Guest/FindDisk"]) {
+    const paths: string[] = [];
+    await using guest = await rawGuest((stream, headers) => {
+      paths.push(headers[":path"] ?? "");
+      answerWith(stream, [], { trailers: { "grpc-status": "12", "grpc-message": "unknown service tapvisor.Guest" } });
+    });
+    await using client = await connected(guest);
+    if (asked.endsWith("ReleaseDisk")) await client.releaseDisk(disk, quietCall());
+    assert.is(await client.findDisk(disk, quietCall()), undefined);
+    assert.is(await client.syncResources({ vcpus: 2 }, quietCall()), undefined);
+    assert.is(await client.syncResources({}, quietCall()), undefined);
+    await client.releaseDisk(disk, quietCall());
+    assert.equal(paths, [asked]);
+  }
+});
+
+s.test("a server without the second service answers its other calls as before", async () => {
+  await using guest = await grpcGuest({}, { kata: true });
+  await using client = await connected(guest);
+  assert.is(await client.findDisk({ driver: "blk", address: "10/05" }, quietCall()), undefined);
+  await client.onlineCpuMem({ vcpus: 1, cpuOnly: false }, quietCall());
+  await client.pauseContainer("c", quietCall());
+});
+
+s.test("another failure of the second service is a failure, and it is asked again", async () => {
+  let answers = 0;
+  await using guest = await grpcGuest({
+    ReleaseDisk: (_, answer) => (answers++ === 0 ? answer({ code: status.FAILED_PRECONDITION, details: "in use" }) : answer(null, {})),
+  });
+  await using client = await connected(guest);
+  const disk = { driver: "scsi", address: "0:3" } as const;
+  const error = await failure("AGENT_FAILED", client.releaseDisk(disk, quietCall()));
+  assert.equal(error.data, { method: "ReleaseDisk", status: "FAILED_PRECONDITION" });
+  assert.match(error.message, 'disk "0:3"');
+  await client.releaseDisk(disk, quietCall());
+  assert.is(answers, 2);
 });
 
 s.test("connecting takes one Check and one Version, then a container's first output five calls more", async () => {

@@ -15,10 +15,10 @@ s.test(
     console.log(`${results.length} checks in one VM`);
     assert.equal(failed, []);
   },
-  { timeoutMs: 240_000 },
+  { timeoutMs: 480_000 },
 );
 
-/** The same VM for each check: they leave it as they found it, and the shares are given back here. */
+/** The same VM for each check: they leave it as they found it, and the shares and disks are given back here. */
 async function fixtureIn(guest: Awaited<ReturnType<typeof realGuest>>): Promise<AgentFixture> {
   const plugged: AsyncDisposable[] = [];
   return {
@@ -28,6 +28,11 @@ async function fixtureIn(guest: Awaited<ReturnType<typeof realGuest>>): Promise<
       const { request, ...share } = await guest.plug(id, args);
       plugged.push(share);
       return request;
+    },
+    async disk() {
+      const disk = await guest.disk();
+      plugged.push(disk);
+      return disk;
     },
     cut: () => guest.cut(),
     async [Symbol.asyncDispose]() {

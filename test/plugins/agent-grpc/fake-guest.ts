@@ -5,7 +5,7 @@ import { connect } from "../../../plugins/agent-grpc/connect.ts";
 import type { AgentClient, AgentTarget } from "../../../src/contracts/agent.ts";
 import type { Call } from "../../../src/contracts/holding.ts";
 import type { TransportConnection } from "../../../src/contracts/transport.ts";
-import { agentServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
+import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
 import { quietCall } from "../../../src/testing/quiet-call.ts";
 import { tempDirectory } from "../../support/temp.ts";
 
@@ -83,10 +83,10 @@ export interface Received {
   readonly request: unknown;
 }
 
-/** A guest with a grpc-js agent: answers every call with an empty message unless `handlers` says otherwise. */
+/** A guest with a grpc-js agent: answers every call with an empty message unless `handlers` says otherwise. `kata`: it serves what Kata's agents serve. */
 export async function grpcGuest(
   handlers: Handlers = {},
-  options: { hangOnClose?: boolean } = {},
+  options: { hangOnClose?: boolean; kata?: boolean } = {},
 ): Promise<FakeGuest & { readonly received: Received[]; readonly server: Server }> {
   const received: Received[] = [];
   const server = new Server();
@@ -105,6 +105,7 @@ export async function grpcGuest(
     );
   server.addService(healthServiceDefinition, implementation(healthServiceDefinition));
   server.addService(agentServiceDefinition, implementation(agentServiceDefinition));
+  if (!options.kata) server.addService(guestServiceDefinition, implementation(guestServiceDefinition));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const guest = await fakeGuest((stream) => injector.injectConnection(stream), options);
   return {

@@ -11,6 +11,7 @@ import { connected, fakeGuest, grpcGuest } from "./fake-guest.ts";
 import { answerWith, frame, rawGuest } from "./raw-guest.ts";
 
 const INIT = { container: "c", exec: "c" };
+const DISK = { driver: "scsi", address: "0:3" } as const;
 const MIB = 2 ** 20;
 
 const s = suite("agent-grpc against a hostile guest");
@@ -112,6 +113,18 @@ for (const [what, run, answer] of [
   ["more output than was asked for", (client) => client.readStdout(INIT, 2, quietCall()), "0a 03 616161"],
   ["more input taken than was sent", (client) => client.writeStdin(INIT, Buffer.from("ab"), quietCall()), "08 03"],
   ["a memory block size above 2^53", (client) => client.guestDetails(quietCall()), "08 ffffffffffffffffff01"],
+  ["a guest without a vCPU", (client) => client.syncResources({}, quietCall()), "10 8080808002"],
+  ["a guest without memory", (client) => client.syncResources({}, quietCall()), "08 01"],
+  ["memory above 2^53", (client) => client.syncResources({}, quietCall()), "08 01 10 ffffffffffffffffff01"],
+  ["a disk of more than 2^53 bytes", (client) => client.findDisk(DISK, quietCall()), "0a 08 2f6465762f736461 10 ffffffffffffffffff01"],
+  ["a disk without a node", (client) => client.findDisk(DISK, quietCall()), "10 01"],
+  [
+    "a node that leaves /dev",
+    (client) => client.findDisk(DISK, quietCall()),
+    `0a 0e ${Buffer.from("/dev/../etc/x1").toString("hex")} 10 01`,
+  ],
+  ["a node with an escape", (client) => client.findDisk(DISK, quietCall()), `0a 09 ${Buffer.from("/dev/\u001b[m").toString("hex")} 10 01`],
+  ["statistics of nothing", (client) => client.statsContainer("c", quietCall()), ""],
 ] as readonly (readonly [string, (client: AgentClient) => Promise<unknown>, string])[]) {
   s.test(`${what} is GUEST_PROTOCOL`, async () => {
     await using guest = await rawGuest((stream) => answerWith(stream, [frame(Buffer.from(answer.replaceAll(" ", ""), "hex"))]));
@@ -182,6 +195,9 @@ s.test("any message as an answer: the call ends with a value or a typed error", 
     () => client.readStdout(INIT, 10, quietCall()),
     () => client.writeStdin(INIT, Buffer.from("x"), quietCall()),
     () => client.startContainer("c", quietCall()),
+    () => client.statsContainer("c", quietCall()),
+    () => client.syncResources({}, quietCall()),
+    () => client.findDisk(DISK, quietCall()),
   ];
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 60 }), fc.constantFrom(...calls), async (bytes, run) => {

@@ -35,8 +35,16 @@ s.test("ready files are given as they are, absolute, with Kata's port by default
   const [kernel, image] = [join(temp.path, "vmlinuz"), join(temp.path, "kata.img")];
   for (const file of [kernel, image]) await writeFile(file, "x");
   const guest = await load({ kernel: relative(process.cwd(), kernel), image, kernelParameters: ["root=/dev/vda1", "ro"] });
-  assert.equal(await guest.prepare(call), { kernel, image, kernelParameters: ["root=/dev/vda1", "ro"], agentPort: "agent.channel.0" });
+  const ready = { kernel, image, kernelParameters: ["root=/dev/vda1", "ro"], agentPort: "agent.channel.0", virtioMem: false };
+  assert.equal(await guest.prepare(call), ready);
   assert.equal(await guest.inspectHost(call), [{ check: "guest files", level: "ok", found: `${kernel}, ${image}` }]);
+});
+
+s.test("whether the guest drives virtio-mem devices is the user's word", async () => {
+  await using temp = await tempDirectory();
+  const kernel = join(temp.path, "vmlinuz");
+  await writeFile(kernel, "x");
+  assert.is((await (await load({ kernel, initrd: kernel, virtioMem: true })).prepare(call)).virtioMem, true);
 });
 
 s.test("a file that does not exist is HOST_MISSING naming field and file, and a finding", async () => {
@@ -87,6 +95,7 @@ s.test("options of another kind or name, and words that would become two, are IN
     { kernel: "k", kernelParameters: ["quiet init=/bin/sh"] },
     { kernel: "k", kernelParameters: ["a\nb"] },
     { kernel: "k", agentPort: "agent,path=/x" },
+    { kernel: "k", virtioMem: "yes" },
     { kernel: "k", imgae: "x" },
   ]) {
     assert.is((await failureOf(load(options))).code, "INVALID_INPUT", JSON.stringify(options));

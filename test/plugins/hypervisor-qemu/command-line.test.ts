@@ -1,6 +1,6 @@
-import type { VmIntent } from "tapvisor/plugin";
+import { type Bytes, GiB, MiB, type VmIntent } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
-import { commandLine } from "../../../plugins/hypervisor-qemu/command-line.ts";
+import { commandLine, type MachineShape } from "../../../plugins/hypervisor-qemu/command-line.ts";
 import { SOCKET_PATH_BYTES } from "../../../plugins/hypervisor-qemu/paths.ts";
 import { suite } from "../../support/suite.ts";
 import { refusal } from "./support/refusal.ts";
@@ -25,24 +25,27 @@ const INTENT: VmIntent = {
 
 const KERNEL_WORDS =
   "console=ttyS0 quiet loglevel=1 panic=1 reboot=t tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on 8250.nr_uarts=1 " +
-  "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd memhp_default_state=online";
+  "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd memhp_default_state=online memory_hotplug.online_policy=auto-movable " +
+  "memory_hotplug.auto_movable_ratio=700 swiotlb=512";
 
-/** What follows the image's disk, the same for every VM but for the run directory. */
+const TCG: MachineShape = { accelerator: "tcg", machine: "q35", memoryDevice: "virtio-mem" };
+const PORTS = Array.from({ length: 8 }, (_, n) => ["-device", `pcie-root-port,id=port${n},chassis=${n + 1},slot=${n + 1}`]).flat();
+const Q35_BRIDGE = [...PORTS, "-device", "pcie-pci-bridge,id=bridge,addr=0x10"];
+const PC_BRIDGE = ["-device", "pci-bridge,chassis_nr=1,id=bridge,addr=0x10"];
+
+/** What follows the image's disk and stands before the memory to grow by and the bridge; the same for every VM but for the run directory. */
 const rest = (directory: string) => [
   ...["-device", "virtio-serial-pci,id=serial"],
   ...["-chardev", `socket,id=agent,path=${directory}/agent.sock,server=on,wait=off`],
   ...["-device", "virtserialport,id=agent-port,bus=serial.0,chardev=agent,name=agent.channel.0"],
   ...["-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy"],
-  ...["-device", "pcie-root-port,id=port0,chassis=1,slot=1", "-device", "pcie-root-port,id=port1,chassis=2,slot=2"],
-  ...["-device", "pcie-root-port,id=port2,chassis=3,slot=3", "-device", "pcie-root-port,id=port3,chassis=4,slot=4"],
-  ...["-device", "pcie-root-port,id=port4,chassis=5,slot=5", "-device", "pcie-root-port,id=port5,chassis=6,slot=6"],
-  ...["-device", "pcie-root-port,id=port6,chassis=7,slot=7", "-device", "pcie-root-port,id=port7,chassis=8,slot=8"],
+  ...["-device", "virtio-scsi-pci,id=scsi"],
 ];
 
 const SANDBOX = ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
 
 s.test("golden: emulated, with initrd and image", () => {
-  assert.equal(commandLine(INTENT, "tcg"), [
+  assert.equal(commandLine(INTENT, TCG), [
     ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
     ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off", "-accel", "tcg,thread=multi", "-cpu", "max"],
     ...["-m", "512M", "-smp", "cpus=1", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
@@ -55,32 +58,72 @@ s.test("golden: emulated, with initrd and image", () => {
     '{"driver":"raw","node-name":"image","read-only":true,"file":{"driver":"file","filename":"/boot/root.erofs","read-only":true}}',
     ...["-device", "virtio-blk-pci,id=image-disk,drive=image"],
     ...rest("/run/t/web-1"),
+    ...Q35_BRIDGE,
   ]);
 });
 
-s.test("golden: KVM keeps the kernel's defences; commas in socket paths are doubled, elsewhere they stand", () => {
+s.test("golden: pc, and KVM, which keeps the kernel's defences; commas in socket paths are doubled, elsewhere they stand", () => {
   const boot = { kernel: "/b,oot/vmlinuz", kernelParameters: [], agentPort: "agent.channel.0" };
-  assert.equal(commandLine({ ...INTENT, runDirectory: "/run/a,b,,c", vcpus: 3, boot }, "kvm"), [
+  assert.equal(commandLine({ ...INTENT, runDirectory: "/run/a,b,,c", vcpus: 3, boot }, { ...TCG, accelerator: "kvm", machine: "pc" }), [
     ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
-    ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host"],
+    ...["-machine", "pc,memory-backend=ram,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host"],
     ...["-m", "512M", "-smp", "cpus=3", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", ...SANDBOX],
     ...["-chardev", "socket,id=qmp,path=/run/a,,b,,,,c/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-kernel", "/b,oot/vmlinuz", "-append", KERNEL_WORDS],
     ...rest("/run/a,,b,,,,c"),
+    ...PC_BRIDGE,
   ]);
+});
+
+/** What the options of a growing machine are, one word each. */
+function growing(limits: { vcpus: number; memoryBytes: number }, shape: MachineShape, memoryBytes = INTENT.memoryBytes) {
+  const argv = commandLine({ ...INTENT, memoryBytes, limits: { ...limits, memoryBytes: limits.memoryBytes as Bytes } }, shape);
+  return {
+    memory: argv[argv.indexOf("-m") + 1],
+    vcpus: argv[argv.indexOf("-smp") + 1],
+    tail: argv.slice(argv.indexOf("virtio-scsi-pci,id=scsi") + 1),
+  };
+}
+
+s.test("golden: a VM that may grow has room for vCPUs and a virtio-mem device of all the memory it may have more", () => {
+  assert.equal(growing({ vcpus: 16, memoryBytes: 4 * GiB }, TCG), {
+    memory: "512M,slots=16,maxmem=4096M",
+    vcpus: "cpus=1,maxcpus=16",
+    tail: [
+      ...["-object", "memory-backend-memfd,id=growth-ram,size=3584M,share=on,reserve=off"],
+      ...["-device", "virtio-mem-pci,id=growth,memdev=growth-ram", ...Q35_BRIDGE],
+    ],
+  });
+});
+
+s.test("golden: without virtio-mem it has slots for modules; pc's vCPUs and memory are the same", () => {
+  assert.equal(growing({ vcpus: 2, memoryBytes: 4 * GiB }, { ...TCG, machine: "pc", memoryDevice: "pc-dimm" }), {
+    memory: "512M,slots=16,maxmem=4096M",
+    vcpus: "cpus=1,maxcpus=2",
+    tail: PC_BRIDGE,
+  });
+});
+
+s.test("a VM grows by whole blocks of its memory device; less than one, and limits that are the boot's size, are no growth", () => {
+  const most = (limit: number, memoryDevice: MachineShape["memoryDevice"]) =>
+    growing({ vcpus: 1, memoryBytes: limit }, { ...TCG, memoryDevice }).memory;
+  assert.is(most(1 * GiB + 3 * MiB, "virtio-mem"), "512M,slots=16,maxmem=1026M");
+  assert.is(most(1 * GiB + 3 * MiB, "pc-dimm"), "512M,slots=16,maxmem=1024M");
+  for (const memoryDevice of ["virtio-mem", "pc-dimm"] as const) assert.is(most(513 * MiB, memoryDevice), "512M");
+  assert.equal(growing({ vcpus: 1, memoryBytes: 512 * MiB }, TCG), { memory: "512M", vcpus: "cpus=1", tail: Q35_BRIDGE });
 });
 
 s.test("an image's path is data, whatever characters it has", () => {
   const image = '/im,age",driver=x\\';
-  const argv = commandLine({ ...INTENT, boot: { ...INTENT.boot, image } }, "tcg");
+  const argv = commandLine({ ...INTENT, boot: { ...INTENT.boot, image } }, TCG);
   const node = JSON.parse(argv[argv.indexOf("-blockdev") + 1] ?? "") as { file: { filename: string } };
   assert.is(node.file.filename, image);
 });
 
 s.test("memory that is no whole MiB is rounded up, for machine and backend alike", () => {
-  const argv = commandLine({ ...INTENT, memoryBytes: (4 * 2 ** 30 + 1) as VmIntent["memoryBytes"] }, "tcg");
+  const argv = commandLine({ ...INTENT, memoryBytes: (4 * 2 ** 30 + 1) as VmIntent["memoryBytes"] }, TCG);
   assert.is(argv[argv.indexOf("-m") + 1], "4097M");
   assert.ok(argv.includes("memory-backend-memfd,id=ram,size=4097M,share=on"));
 });
@@ -93,6 +136,10 @@ const REFUSED: readonly [string, Partial<VmIntent>][] = [
   ["vcpus", { vcpus: 0 }],
   ["vcpus", { vcpus: 1.5 }],
   ["memoryBytes", { memoryBytes: 0 as VmIntent["memoryBytes"] }],
+  ["limits.vcpus", { limits: { vcpus: 0, memoryBytes: INTENT.memoryBytes } }],
+  ["limits.vcpus", { limits: { vcpus: 1.5, memoryBytes: INTENT.memoryBytes } }],
+  ["limits.memoryBytes", { limits: { vcpus: 1, memoryBytes: (INTENT.memoryBytes - 1) as Bytes } }],
+  ["limits.memoryBytes", { limits: { vcpus: 1, memoryBytes: Number.NaN as Bytes } }],
   ["runDirectory", { runDirectory: "run" }],
   ["runDirectory", { runDirectory: "/run\0" }],
   ["boot.kernel", { boot: { ...INTENT.boot, kernel: "-version" } }],
@@ -105,15 +152,15 @@ const REFUSED: readonly [string, Partial<VmIntent>][] = [
 ];
 for (const [field, change] of REFUSED) {
   s.test(`${field} ${JSON.stringify(Object.values(change)[0])} is refused by name`, async () => {
-    const error = await refusal((async () => commandLine({ ...INTENT, ...change }, "tcg"))());
+    const error = await refusal((async () => commandLine({ ...INTENT, ...change }, TCG))());
     assert.is(error.code === "INVALID_INPUT" && error.data.path, field);
   });
 }
 
 s.test("a socket path of 107 bytes is taken, one more is refused with the path and the limit", async () => {
   const longest = `/${"é".repeat(1)}${"x".repeat(SOCKET_PATH_BYTES - 3 - "/agent.sock".length)}`;
-  commandLine({ ...INTENT, runDirectory: longest }, "tcg");
-  const error = await refusal((async () => commandLine({ ...INTENT, runDirectory: `${longest}x` }, "tcg"))());
+  commandLine({ ...INTENT, runDirectory: longest }, TCG);
+  const error = await refusal((async () => commandLine({ ...INTENT, runDirectory: `${longest}x` }, TCG))());
   assert.is(error.code, "INVALID_INPUT");
   assert.match(error.message, `${longest}x/agent.sock`);
   assert.match(error.message, /108 bytes, wanted at most 107/);

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { findProcessesByMark, isAlive, signalProcess, type VmIntent } from "tapvisor/plugin";
 import { type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture, hypervisorSuite } from "tapvisor/testing";
@@ -29,6 +29,7 @@ async function fixture(): Promise<HypervisorFixture> {
   return {
     hypervisor,
     directory,
+    guestResizes: false, // a few bytes of real mode have no driver for memory
     async vmIntent(sandbox, guest) {
       const nonce = randomBytes(16).toString("hex");
       guests.set(nonce, guest);
@@ -60,7 +61,16 @@ async function held(run: string): Promise<unknown> {
   const entries = await readdir(run, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
   const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(run));
-  return { files: files.sort(), mounts, processes: (await findProcessesByMark(run)).length };
+  const processes = await findProcessesByMark(run);
+  const images = await Promise.all(processes.map(({ pid }) => openImages(pid)));
+  return { files: files.sort(), mounts, images: images.flat().sort(), processes: processes.length };
+}
+
+/** The disk images that a process has open: a plugged disk is nothing else on the host. */
+async function openImages(pid: number): Promise<string[]> {
+  const fds = await readdir(`/proc/${pid}/fd`).catch(() => []); // it may be ending
+  const targets = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => "")));
+  return targets.filter((target) => target.endsWith(".img"));
 }
 
 if (process.getuid?.() === 0) hypervisorSuite("hypervisor-qemu", fixture, { suite: s });

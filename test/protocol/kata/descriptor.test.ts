@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { descriptorModule } from "../../../scripts/build-proto.ts";
-import { agentServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
+import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
 import { suite } from "../../support/suite.ts";
 
 const CALLS_OF_1_4 = `CreateContainer StartContainer RemoveContainer ExecProcess SignalProcess WaitProcess ListProcesses UpdateContainer
@@ -32,8 +32,14 @@ s.test("the health service has Check and Version under /grpc.Health", () => {
   assert.equal(paths, ["/grpc.Health/Check", "/grpc.Health/Version"]);
 });
 
-s.test("every call of both services can encode and decode an empty request and response", () => {
-  for (const method of [...Object.values(agentServiceDefinition), ...Object.values(healthServiceDefinition)]) {
+s.test("what Kata has no call for is a service of its own under /tapvisor.Guest", () => {
+  const paths = Object.values(guestServiceDefinition).map(({ path }) => path);
+  assert.equal(paths, ["/tapvisor.Guest/SyncResources", "/tapvisor.Guest/FindDisk", "/tapvisor.Guest/ReleaseDisk"]);
+});
+
+s.test("every call of all services can encode and decode an empty request and response", () => {
+  const services = [agentServiceDefinition, guestServiceDefinition, healthServiceDefinition];
+  for (const method of services.flatMap((service) => Object.values(service))) {
     assert.is(method.requestSerialize({}).length, 0, method.path);
     assert.is(method.responseSerialize({}).length, 0, method.path);
     assert.type(method.requestDeserialize(Buffer.alloc(0)), "object");

@@ -2,7 +2,14 @@ import fc from "fast-check";
 import * as assert from "uvu/assert";
 import { isTapvisorError } from "../../../src/base/errors.ts";
 import type { OciSpec } from "../../../src/contracts/oci.ts";
-import { agentServiceDefinition, ociFromWire, ociToWire, type WireSpec } from "../../../src/protocol/kata/index.ts";
+import {
+  agentServiceDefinition,
+  ociFromWire,
+  ociToWire,
+  resourcesFromWire,
+  resourcesToWire,
+  type WireSpec,
+} from "../../../src/protocol/kata/index.ts";
 import { suite } from "../../support/suite.ts";
 
 const MINIMAL: OciSpec = {
@@ -35,14 +42,22 @@ const FULL: OciSpec = {
     readonlyPaths: ["/proc/sys"],
     cgroupsPath: "/tv/web",
     resources: {
-      memory: { limit: 2 ** 52, swap: -1 },
-      cpu: { shares: 512, quota: 150_000, period: 100_000, cpus: "0-1" },
+      memory: { limit: 2 ** 52, reservation: 2 ** 20, swap: -1 },
+      cpu: { shares: 512, quota: 150_000, period: 100_000, cpus: "0-1", mems: "0" },
       pids: { limit: 64 },
+      hugepageLimits: [
+        { pageSize: "2MB", limit: 2 ** 21 },
+        { pageSize: "1GB", limit: -1 },
+      ],
       devices: [
         { allow: false, access: "rwm" },
         { allow: true, access: "rw", type: "c", major: 1, minor: 0 },
       ],
     },
+    devices: [
+      { path: "/dev/data", type: "b", major: 0, minor: 1 },
+      { path: "/dev/fuse", type: "c", major: 10, minor: 229, fileMode: 0o600, uid: 1000, gid: 100 },
+    ],
   },
 };
 
@@ -80,14 +95,22 @@ s.test("ociToWire writes every field under its wire name", () => {
       ReadonlyPaths: ["/proc/sys"],
       CgroupsPath: "/tv/web",
       Resources: {
-        Memory: { Limit: "4503599627370496", Swap: "-1" },
-        CPU: { Shares: "512", Quota: "150000", Period: "100000", Cpus: "0-1" },
+        Memory: { Limit: "4503599627370496", Reservation: "1048576", Swap: "-1" },
+        CPU: { Shares: "512", Quota: "150000", Period: "100000", Cpus: "0-1", Mems: "0" },
         Pids: { Limit: "64" },
+        HugepageLimits: [
+          { Pagesize: "2MB", Limit: "2097152" },
+          { Pagesize: "1GB", Limit: "18446744073709551615" },
+        ],
         Devices: [
           { Allow: false, Type: "", Major: "-1", Minor: "-1", Access: "rwm" },
           { Allow: true, Type: "c", Major: "1", Minor: "0", Access: "rw" },
         ],
       },
+      Devices: [
+        { Path: "/dev/data", Type: "b", Major: "0", Minor: "1", FileMode: 0, UID: 0, GID: 0 },
+        { Path: "/dev/fuse", Type: "c", Major: "10", Minor: "229", FileMode: 0o600, UID: 1000, GID: 100 },
+      ],
     },
   });
 });
@@ -120,6 +143,26 @@ s.test("a number that is no exact integer is refused with the field's name", () 
 s.test("a received number above 2^53 is refused with the field's name", () => {
   const wire = decoded({ Root: {}, Process: {}, Linux: { Resources: { Pids: { Limit: "9007199254740993" } } } });
   assert.throws(() => ociFromWire(wire), refused("linux.resources.pids.limit"));
+});
+
+s.test("a node that is no device is refused with the field's name, one without a buffer is a character device", () => {
+  const node = (Type: string) => decoded({ Root: {}, Process: {}, Linux: { Devices: [{ Path: "/dev/x", Type, Major: "1", Minor: "3" }] } });
+  assert.throws(() => ociFromWire(node("p")), refused("linux.devices[0].type"));
+  assert.is(ociFromWire(node("u")).linux.devices?.[0]?.type, "c");
+});
+
+s.test("limits on their own come back the same over the wire, and are called what the caller calls them", () => {
+  const resources = FULL.linux.resources ?? {};
+  const { requestSerialize, requestDeserialize } = agentServiceDefinition.UpdateContainer;
+  const { resources: wire } = requestDeserialize(
+    requestSerialize({ container_id: "c", resources: resourcesToWire(resources, "resources") }),
+  );
+  assert.equal(wire && resourcesFromWire(wire, "resources"), resources);
+  assert.throws(() => resourcesToWire({ pids: { limit: 0.5 } }, "resources"), refused("resources.pids.limit"));
+  assert.throws(
+    () => wire && resourcesFromWire({ ...wire, HugepageLimits: [{ Pagesize: "2MB", Limit: "9007199254740993" }] }, "resources"),
+    refused("resources.hugepageLimits[0].limit"),
+  );
 });
 
 s.test("a configuration without process, root or linux is refused with the field's name", () => {
@@ -192,9 +235,13 @@ function specs(): fc.Arbitrary<OciSpec> {
             cgroupsPath: word,
             resources: fc.record(
               {
-                memory: fc.record({ limit: integer, swap: integer }, some),
-                cpu: fc.record({ shares: natural, quota: integer, period: natural, cpus: word }, some),
+                memory: fc.record({ limit: integer, reservation: integer, swap: integer }, some),
+                cpu: fc.record({ shares: natural, quota: integer, period: natural, cpus: word, mems: word }, some),
                 pids: fc.record({ limit: fc.maxSafeInteger() }),
+                hugepageLimits: fc.array(fc.record({ pageSize: text, limit: fc.oneof(fc.maxSafeNat(), fc.constant(-1)) }), {
+                  minLength: 1,
+                  maxLength: 3,
+                }),
                 devices: fc.array(
                   fc.oneof(
                     fc.record({ allow: fc.boolean(), access: text }),
@@ -204,6 +251,21 @@ function specs(): fc.Arbitrary<OciSpec> {
                 ),
               },
               some,
+            ),
+            devices: fc.array(
+              fc.record(
+                {
+                  path: text,
+                  type: fc.constantFrom("b" as const, "c" as const),
+                  major: fc.maxSafeInteger(),
+                  minor: fc.maxSafeInteger(),
+                  fileMode: fc.integer({ min: 1, max: 0o7777 }),
+                  uid: id.filter(Boolean),
+                  gid: id.filter(Boolean),
+                },
+                { requiredKeys: ["path", "type", "major", "minor"] },
+              ),
+              { minLength: 1, maxLength: 3 },
             ),
           },
           { requiredKeys: ["namespaces", "maskedPaths", "readonlyPaths"] },

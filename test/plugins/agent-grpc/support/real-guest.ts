@@ -7,9 +7,11 @@ import presetQemu from "tapvisor/plugins/preset-qemu";
 import { quietCall } from "tapvisor/testing";
 import { makeExampleRootfs } from "../../../../scripts/example-rootfs.ts";
 import { containerConfig } from "../../../../src/config/container-config.ts";
-import { guestSpec, guestStorages } from "../../../../src/container/spec.ts";
+import { guestSpec } from "../../../../src/container/spec.ts";
+import { guestStorages } from "../../../../src/container/storages.ts";
 import { PluginHost } from "../../../../src/engine/plugin-host.ts";
 import { tempDirectory } from "../../../support/temp.ts";
+import { hotDisks } from "./hot-disks.ts";
 
 /** A running VM with the real guest, by the plugins themselves: no engine. */
 export async function realGuest() {
@@ -41,7 +43,9 @@ export async function realGuest() {
     },
   };
   const target: AgentTarget = { sandbox: "box", endpoint: grant.agentEndpoint, transport, runDirectory };
+  const disks = await hotDisks(grant, temporary.path);
   const dispose = async () => {
+    await disks[Symbol.asyncDispose]();
     await vm.release({ intent, grant }, quietCall());
     await temporary[Symbol.asyncDispose]();
   };
@@ -60,12 +64,19 @@ export async function realGuest() {
       const config = containerConfig({ id, rootfs, command: [...command] });
       const entries = [{ name: "rootfs", source: rootfs, type: "directory", readonly: true }] as const;
       const shareIntent: ShareIntent = { sandbox: "box", vm: grant, id, directory: join(runDirectory, `share-${id}`), entries };
+      const files = { rootfs: { type: "share", directory: rootfs } as const, disks: [] };
       const granted = await share.acquire(shareIntent, quietCall());
       return {
-        request: { container: id, storages: guestStorages(config, granted), spec: guestSpec(config, "box") },
+        request: {
+          container: id,
+          storages: guestStorages(config, { ...files, share: granted }),
+          spec: guestSpec(config, "box", files.rootfs),
+        },
         [Symbol.asyncDispose]: () => share.release({ intent: shareIntent, grant: granted }, quietCall()),
       };
     },
+    /** Plugs an empty disk in; disposing takes it out. */
+    disk: disks.plug,
     /** Ends the connections below the agent's. */
     async cut() {
       for (const connection of connections) await connection.close();

@@ -285,7 +285,7 @@ s.test("bad requests are INVALID_ARGUMENT, have no effect and do not end the age
     const refused = await refusal(guest.call("CreateContainer", request));
     assert.is(refused.status, wanted, `${name}: ${refused.text}`);
   }
-  assert.is((await refusal(guest.raw(agentServiceDefinition.OnlineCPUMem as never, {}))).status, status.UNIMPLEMENTED);
+  assert.is((await refusal(guest.raw(agentServiceDefinition.ListProcesses as never, {}))).status, status.UNIMPLEMENTED);
   assert.is(guest.agent.containers.size, 0);
   assert.equal(guest.logged, []);
   await guest.call("CreateContainer", { container_id: "c", OCI: good });
@@ -298,7 +298,7 @@ s.test("the bundle holds what was asked for, the agent's cgroup and private name
   const config = JSON.parse(await readFile(join(guest.paths.own, "containers/c/config.json"), "utf8"));
   assert.is(config.ociVersion, "1.0.2");
   assert.is(config.hostname, "web");
-  assert.is(config.linux.cgroupsPath, "/tapvisor/c");
+  assert.is(config.linux.cgroupsPath, "/tapvisor/c/container");
   assert.equal(config.linux.namespaces, [{ type: "mount" }, { type: "pid" }, { type: "cgroup" }]);
 });
 

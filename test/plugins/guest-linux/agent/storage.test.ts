@@ -8,6 +8,7 @@ import { mountStorages, reserveStorages, unmountStorages } from "../../../../plu
 import { planStorages, type Step } from "../../../../plugins/guest-linux/agent/storage/plan.ts";
 import { suite } from "../../../support/suite.ts";
 import { tempDirectory } from "../../../support/temp.ts";
+import { fakeSys } from "./support/fake-sys.ts";
 
 const s = suite("guest agent: storages");
 const OWN = "/run/tapvisor-agent/containers/c";
@@ -86,6 +87,10 @@ s.test("what could mount something else, or somewhere else, is refused", () => {
     storage("blk", T, { source: "/etc/passwd", fstype: "ext4" }),
     storage("blk", T, { source: "/dev/../etc/passwd", fstype: "ext4" }),
     storage("blk", T, { source: "/dev/vdb", fstype: "" }),
+    storage("blk", T, { source: "0:3", fstype: "ext4" }),
+    storage("scsi", T, { source: "10/05", fstype: "ext4" }),
+    storage("scsi", T, { source: "0:3", fstype: "" }),
+    storage("scsi", T, { source: "", fstype: "ext4" }),
     overlay(),
     overlay("lowerdir=/etc"),
     overlay(`lowerdir=${T}/r`, `upperdir=${T}/u/a`),
@@ -112,7 +117,8 @@ async function world() {
   const at = (name: string) => join(directory.path, name);
   const paths: GuestPaths = { ...GUEST_PATHS, open: [at("open")], sys: at("sys"), dev: at("dev"), mounts: at("mounts") };
   await Promise.all([mkdir(at("dev")), mkdir(at("sys/bus/virtio/drivers/virtiofs"), { recursive: true }), writeFile(paths.mounts, "")]);
-  return { at, paths, own: at("own"), [Symbol.asyncDispose]: directory[Symbol.asyncDispose] };
+  const disks = { paths, modules: { load: async () => {} } };
+  return { at, paths, disks, own: at("own"), [Symbol.asyncDispose]: directory[Symbol.asyncDispose] };
 }
 
 s.test("all steps are one process, and what is outside of all mounts is made without one", async () => {
@@ -124,11 +130,11 @@ s.test("all steps are one process, and what is outside of all mounts is made wit
   );
   const held = reserveStorages(steps);
   const runs: (readonly string[])[] = [];
-  await mountStorages(steps, held, { paths: here.paths, busybox: async (args) => String(runs.push(args)) }, NEVER);
+  await mountStorages(steps, held, { ...here.disks, busybox: async (args) => String(runs.push(args)) }, NEVER);
   assert.is(runs.length, 1);
   assert.equal(held.targets, [here.at("open/a"), join(here.own, "overlay-1"), here.at("open/root")]);
   assert.equal((await readdir(here.at("open"))).sort(), ["a", "root"]);
-  await unmountStorages(held, { paths: here.paths, busybox: async () => "" });
+  await unmountStorages(held, { ...here.disks, busybox: async () => "" });
   assert.equal(held, { targets: [], directories: [] });
   assert.not.ok((await readdir(here.at("."))).includes("open"));
 });
@@ -147,7 +153,7 @@ s.test("a virtio-fs tag may appear after the first attempt, and only the rest is
     setTimeout(() => void writeFile(here.at("sys/bus/virtio/drivers/virtiofs/virtio7"), ""), 30);
     throw new ToolError("x", "\n", "mount: mounting tag failed: Invalid argument");
   };
-  await mountStorages(steps, reserveStorages(steps), { paths: here.paths, busybox }, NEVER);
+  await mountStorages(steps, reserveStorages(steps), { ...here.disks, busybox }, NEVER);
   assert.equal(runs, [
     [here.at("open/a"), here.at("open/b"), here.at("open/c")],
     [here.at("open/b"), here.at("open/c")],
@@ -161,7 +167,7 @@ s.test("a tag that never appears is an error after the limit, another failure at
     throw new ToolError(reason, "", reason);
   };
   const attempt = (reason: string) =>
-    mountStorages(steps, reserveStorages(steps), { paths: here.paths, busybox: failing(reason) }, NEVER).then(
+    mountStorages(steps, reserveStorages(steps), { ...here.disks, busybox: failing(reason) }, NEVER).then(
       () => "mounted",
       (error) => error.message,
     );
@@ -178,7 +184,7 @@ s.test("a disk is waited for in /dev", async () => {
     steps,
     reserveStorages(steps),
     {
-      paths: here.paths,
+      ...here.disks,
       busybox: async () => {
         ran = true;
         return "";
@@ -191,11 +197,35 @@ s.test("a disk is waited for in /dev", async () => {
   assert.ok(ran);
 });
 
+s.test("a disk is mounted by where it is plugged in, read-only without its journal when the disk itself is", async () => {
+  await using here = await world();
+  const sys = fakeSys(here.paths);
+  await sys.scsiDisk("0:3", "sda");
+  await sys.pciDisk("10", "05", "vdb", { readonly: true });
+  await sys.pciDisk("11", "06", "vdc", { readonly: true });
+  const on = (driver: string, name: string, source: string, fstype: string) =>
+    storage(driver, here.at(`open/${name}`), { source, fstype, options: ["ro"] });
+  const storages = [on("scsi", "a", "0:3", "ext4"), on("blk", "b", "10/05", "ext4"), on("blk", "c", "11/06", "erofs")];
+  const steps = planStorages(storages, here.paths, here.own);
+  let run: readonly string[] = [];
+  const busybox = async (args: readonly string[]) => {
+    run = args;
+    return "";
+  };
+  await mountStorages(steps, reserveStorages(steps), { ...here.disks, busybox }, NEVER);
+  const node = (name: string) => join(here.paths.dev, name);
+  assert.equal(run.slice(-15), [
+    ...["mount", "ext4", "ro", node("sda"), here.at("open/a")],
+    ...["mount", "ext4", "ro,noload", node("vdb"), here.at("open/b")],
+    ...["mount", "erofs", "ro", node("vdc"), here.at("open/c")],
+  ]);
+});
+
 s.test("what cannot be unmounted stays held and is named, and no file below it is removed", async () => {
   await using here = await world();
   const steps = planStorages([storage("local", here.at("open/a"))], here.paths, here.own);
   const held = reserveStorages(steps);
-  const tools = { paths: here.paths, busybox: async () => "" };
+  const tools = { ...here.disks, busybox: async () => "" };
   await mountStorages(steps, held, tools, NEVER);
   await writeFile(here.at("open/a/precious"), "");
   await writeFile(here.paths.mounts, `tmpfs ${here.at("open/a")} tmpfs rw 0 0\n`);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { agentServiceDefinition, healthServiceDefinition } from "tapvisor/protocol";
+import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { decode } from "../../../../plugins/guest-linux/agent/wire/decode.ts";
 import { encode } from "../../../../plugins/guest-linux/agent/wire/encode.ts";
@@ -12,6 +12,7 @@ const s = suite("guest agent: wire");
 const SERVICES = [
   ["grpc.AgentService", agentServiceDefinition],
   ["grpc.Health", healthServiceDefinition],
+  ["tapvisor.Guest", guestServiceDefinition],
 ] as const;
 
 /** Any value of a message, as grpc-js code holds it. */

@@ -32,7 +32,8 @@ const fail = (msg) => {
 const spec = verb === "run" ? JSON.parse(fs.readFileSync(option("--bundle") + "/config.json", "utf8")) : undefined;
 const { args: command, env, cwd } = spec ? spec.process : JSON.parse(fs.readFileSync(option("--process"), "utf8"));
 if (verb === "run") fs.mkdirSync(state, { recursive: true });
-const cgroup = CGROUPS + "/tapvisor/" + id;
+const outer = CGROUPS + "/tapvisor/" + id;
+const cgroup = outer + "/container";
 if (command[0] === "broken") fail("mount 'proc' to 'proc': Operation not permitted");
 if (command[0] === "nosuch" || command[0] === "/is-there") fail("executable file ${"`"}" + command[0] + "${"`"} not found in $PATH: No such file or directory");
 if (command[0] === "slow-setup") {
@@ -44,15 +45,16 @@ if (command[0] === "slow-setup") {
   process.exit(1);
 } else {
   fs.mkdirSync(cgroup, { recursive: true });
-  fs.writeFileSync(cgroup + "/cgroup.kill", "");
+  fs.writeFileSync(outer + "/cgroup.kill", "");
   const child = spawn(command[0], command.slice(1), { stdio: "inherit", env: Object.fromEntries(env.map((entry) => entry.split("="))), cwd });
   fs.writeFileSync(cgroup + "/cgroup.procs", child.pid + "\n");
-  const watcher = fs.watch(cgroup + "/cgroup.kill", () => fs.readFileSync(cgroup + "/cgroup.kill", "utf8") === "1" && child.kill("SIGKILL"));
+  const watcher = fs.watch(outer + "/cgroup.kill", () => fs.readFileSync(outer + "/cgroup.kill", "utf8") === "1" && child.kill("SIGKILL"));
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => {
     watcher.close();
     if (verb === "run") {
       fs.rmSync(cgroup, { recursive: true, force: true });
+      fs.rmSync(outer + "/cgroup.kill");
       fs.rmSync(state, { recursive: true, force: true });
     }
     process.exit(code ?? 128 + constants.signals[signal]);

@@ -52,6 +52,8 @@ export async function fakeGuest(): Promise<FakeGuest> {
     busybox: "/usr/bin/env", // runs mkfifo and sh of the host in busybox's place
     hostnameFile: at("hostname"),
     mounts: at("mounts"),
+    proc: at("proc"),
+    modules: at("modules.json"),
   };
   const rootfs = at("tapvisor/c/rootfs");
   await mkdir(rootfs, { recursive: true });
@@ -104,7 +106,14 @@ export async function fakeGuest(): Promise<FakeGuest> {
       Hostname: "",
       Mounts: [],
       Annotations: {},
-      Linux: { Resources: null, CgroupsPath: "", Namespaces: [{ Type: "mount", Path: "" }], MaskedPaths: [], ReadonlyPaths: [] },
+      Linux: {
+        Resources: null,
+        CgroupsPath: "",
+        Namespaces: [{ Type: "mount", Path: "" }],
+        MaskedPaths: [],
+        ReadonlyPaths: [],
+        Devices: [],
+      },
       ...more,
     }),
     async stall(name, request) {
