@@ -1,6 +1,7 @@
 import { definePreset, type Preset } from "tapvisor/plugin";
 import { type AgentFakeOptions, agentFake } from "tapvisor/plugins/agent-fake";
 import { type HypervisorFakeOptions, hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
+import { rootfsBlock } from "tapvisor/plugins/rootfs-block";
 import { rootfsDir } from "tapvisor/plugins/rootfs-dir";
 import { type MemoryState, stateMemory } from "tapvisor/plugins/state-memory";
 import type { FakeWorld } from "tapvisor/testing";
@@ -15,7 +16,7 @@ export interface PresetFakeOptions {
   readonly agent?: Omit<AgentFakeOptions, "world">;
 }
 
-/** Everything in memory but the rootfs, which must be a real directory. */
+/** Everything in memory but the rootfs, which must be a real directory or disk image. */
 export function presetFake({ world, state, hypervisor, agent }: PresetFakeOptions = {}): Preset {
   const inWorld = world ? { world } : {};
   return definePreset({
@@ -25,6 +26,7 @@ export function presetFake({ world, state, hypervisor, agent }: PresetFakeOption
       agentFake({ ...inWorld, ...agent }),
       stateMemory(state ? { state } : {}),
       rootfsDir(),
+      rootfsBlock(),
     ],
     slots: { hypervisor: "fake", guest: "none", agent: "fake", stateStore: "memory", rootfs: "dir" },
   });

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -13,6 +14,9 @@ export async function scene() {
   const before = { cwd: process.cwd(), root: process.env.TAPVISOR_ROOT };
   for (const each of ["rootfs", "data"]) await mkdir(join(directory.path, each));
   await writeFile(join(directory.path, "data/greeting"), "hello from the host\n");
+  for (const image of ["scratch", "rootfs", "files"]) {
+    execFileSync("mkfs.ext4", ["-q", join(directory.path, `${image}.img`), "1M"], { stdio: "ignore" });
+  }
   addPrograms(sharedFakeWorld());
   process.chdir(directory.path);
   process.env.TAPVISOR_ROOT = join(directory.path, "root");
