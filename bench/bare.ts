@@ -6,10 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
-import type { AgentClient, BootAssets, Bytes, Call, Slots } from "tapvisor/plugin";
+import type { AgentClient, BootAssets, Call, Slots } from "tapvisor/plugin";
 import presetQemu from "tapvisor/plugins/preset-qemu";
 import { chooseAccelerator } from "../plugins/hypervisor-qemu/accelerator.ts";
 import { commandLine } from "../plugins/hypervisor-qemu/command-line.ts";
+import { sandboxConfig } from "../src/config/sandbox-config.ts";
 import { PluginHost } from "../src/engine/plugin-host.ts";
 
 const log = pino({ level: "silent" });
@@ -19,7 +20,7 @@ export interface Parts {
   readonly boot: BootAssets;
   readonly transport: Slots["transport"];
   readonly agent: Slots["agent"];
-  readonly accelerator: string;
+  readonly accelerator: "kvm" | "tcg";
   readonly call: Call;
 }
 
@@ -47,18 +48,13 @@ export class BareVm implements AsyncDisposable {
     this.#child = child;
   }
 
-  static async start({ boot, accelerator }: Parts, memoryBytes: number): Promise<BareVm> {
+  static async start({ boot, accelerator }: Parts, memory: number): Promise<BareVm> {
     const directory = await mkdtemp(join(tmpdir(), "tv-bare-"));
-    const intent = {
-      sandbox: "bare",
-      nonce: "0123456789abcdef",
-      runDirectory: directory,
-      vcpus: 1,
-      memoryBytes: memoryBytes as Bytes,
-      boot,
-      detached: false,
-    };
-    const child = spawn("qemu-system-x86_64", commandLine(intent, accelerator as "kvm" | "tcg"), { stdio: ["ignore", "ignore", "ignore"] });
+    const { vcpus, memoryBytes, limits } = sandboxConfig({ memory }); // room to grow included, as the engine's VMs have it
+    const size = { vcpus, memoryBytes, limits };
+    const intent = { sandbox: "bare", nonce: "0123456789abcdef", runDirectory: directory, ...size, boot, detached: false };
+    const shape = { accelerator, machine: "q35", memoryDevice: boot.virtioMem ? "virtio-mem" : "pc-dimm" } as const;
+    const child = spawn("qemu-system-x86_64", commandLine(intent, shape), { stdio: ["ignore", "ignore", "ignore"] });
     return new BareVm(directory, child);
   }
 

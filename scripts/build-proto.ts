@@ -10,12 +10,12 @@ const output = new URL("descriptor.ts", folder);
 export function descriptorModule(): string {
   const root = new protobuf.Root();
   root.resolvePath = (_from, target) => (target.startsWith("google/") ? target : fileURLToPath(new URL(target, folder)));
-  root.loadSync(["agent.proto", "health.proto"], { keepCase: true }).resolveAll();
+  root.loadSync(["agent.proto", "health.proto", "guest.proto"], { keepCase: true }).resolveAll();
   return [
     "// Made by `npm run build:proto` from the .proto files of this folder.",
     "",
     "/** The messages and services of the .proto files, in the JSON form of protobufjs. */",
-    "export const descriptor: { readonly nested: { readonly grpc: { readonly nested: Readonly<Record<string, object>> } } } =",
+    'export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor", { readonly nested: Readonly<Record<string, object>> }>> } =',
     `  JSON.parse(\`${oneTypeALine(root.toJSON())}\`);`,
     "",
   ].join("\n");

@@ -1,5 +1,5 @@
-import { type GuestDetails, TapvisorError } from "tapvisor/plugin";
-import type { GuestDetailsResponse, VersionCheckResponse } from "tapvisor/protocol";
+import { type GuestDetails, type GuestResources, TapvisorError } from "tapvisor/plugin";
+import type { FindDiskResponse, GuestDetailsResponse, SyncResourcesResponse, VersionCheckResponse } from "tapvisor/protocol";
 import { guestText } from "./guest-text.ts";
 import { MAX_NAME, MAX_NAMES } from "./limits.ts";
 
@@ -26,8 +26,7 @@ export function bytesTaken(taken: number, sent: number, subject: string): number
 
 /** @throws GUEST_PROTOCOL when the block size is no exact number. */
 export function guestDetails(answer: GuestDetailsResponse, version: VersionCheckResponse | undefined): GuestDetails {
-  const memoryBlockBytes = Number(answer.mem_block_size_bytes);
-  if (!Number.isSafeInteger(memoryBlockBytes)) throw wrong("memory block size of the guest", answer.mem_block_size_bytes, "at most 2^53");
+  const memoryBlockBytes = exact(answer.mem_block_size_bytes, "memory block size of the guest");
   const details = answer.agent_details;
   return {
     memoryBlockBytes,
@@ -37,6 +36,27 @@ export function guestDetails(answer: GuestDetailsResponse, version: VersionCheck
   };
 }
 
-function wrong(what: string, found: number | string, wanted: string): TapvisorError<"GUEST_PROTOCOL"> {
+/** @throws GUEST_PROTOCOL when the guest has no vCPU or no memory. */
+export function guestResources({ online_vcpus, memory_bytes }: SyncResourcesResponse): GuestResources {
+  const memoryBytes = exact(memory_bytes, "memory of the guest");
+  if (online_vcpus === 0) throw wrong("number of vCPUs of the guest", online_vcpus, "1 or more");
+  if (memoryBytes === 0) throw wrong("memory of the guest", memoryBytes, "1 or more");
+  return { onlineVcpus: online_vcpus, memoryBytes };
+}
+
+/** @throws GUEST_PROTOCOL unless the node is one in /dev: it may become a path, so it holds nothing else. */
+export function foundDisk({ node, bytes }: FindDiskResponse, subject: string): { readonly node: string; readonly bytes: number } {
+  if (!/^\/dev\/[A-Za-z0-9_-]{1,64}$/.test(node)) throw wrong(`node of ${subject}`, guestText(node, MAX_NAME), "one in /dev");
+  return { node, bytes: exact(bytes, `size of ${subject}`) };
+}
+
+/** @throws GUEST_PROTOCOL for a number that JavaScript does not hold exactly. */
+export function exact(value: string, what: string): number {
+  const number = Number(value);
+  if (Number.isSafeInteger(number)) return number;
+  throw wrong(what, value, "at most 2^53");
+}
+
+export function wrong(what: string, found: number | string, wanted: string): TapvisorError<"GUEST_PROTOCOL"> {
   return new TapvisorError("GUEST_PROTOCOL", `Cannot take the ${what}: ${found}, wanted ${wanted}`, { data: { what } });
 }

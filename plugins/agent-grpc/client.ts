@@ -1,30 +1,28 @@
-import type { MethodDefinition } from "@grpc/grpc-js";
-import type { AgentClient, Call, GuestProcessId, GuestStorage, OciSpec } from "tapvisor/plugin";
-import { ociToWire, agentServiceDefinition as rpc, type StorageMessage, type VersionCheckResponse } from "tapvisor/protocol";
+import { type AgentClient, type Call, type GuestProcessId, type GuestStorage, type OciSpec, TapvisorError } from "tapvisor/plugin";
+import {
+  ociToWire,
+  resourcesToWire,
+  agentServiceDefinition as rpc,
+  type StorageMessage,
+  type VersionCheckResponse,
+} from "tapvisor/protocol";
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
+import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
+import { guestCalls } from "./guest-calls.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
-import { DEADLINES, MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
+import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
 import type { Link } from "./link.ts";
-import { unary } from "./unary.ts";
+import { sender } from "./sender.ts";
+import { containerStats } from "./stats.ts";
 
 const EMPTY = {};
 const NO_BYTES = new Uint8Array(0);
 
 /** The agent's verbs over a link: each is one call. */
 export function createClient(link: Link, version: VersionCheckResponse | undefined): AgentClient {
+  const send = sender(link);
   const commands = new Map<string, string>(); // of the containers created here, so that an error can name the command
-
-  function send<Request, Response>(
-    name: keyof typeof DEADLINES,
-    method: MethodDefinition<Request, Response>,
-    request: Request,
-    call: Call,
-    more: { subject?: string; command?: string; answerFor?: (failure: Failure) => Response | undefined } = {},
-  ): Promise<Response> {
-    const { subject = `sandbox "${link.sandbox}"`, command, answerFor } = more;
-    return unary(link, { name, method, request, subject, command, answerFor, timeoutMs: DEADLINES[name] }, call);
-  }
 
   async function read(name: "ReadStdout" | "ReadStderr", process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array> {
     const len = Math.min(maxBytes, MAX_STREAM_BYTES);
@@ -53,13 +51,14 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       const request = { mem_block_size: true, mem_hotplug_probe: false };
       return guestDetails(await send("GetGuestDetails", rpc.GetGuestDetails, request, call), version);
     },
-    createContainer: async ({ container, storages, spec }, call) => {
+    createContainer: async ({ container, storages, devices = [], spec }, call) => {
       const command = spec.process.args[0] ?? "";
       const request = {
         container_id: container,
         exec_id: container,
+        devices: deviceMessages(devices),
         storages: storages.map(storageMessage),
-        OCI: ociToWire(withoutPidNamespace(spec)),
+        OCI: ociToWire(withDevices(withoutPidNamespace(spec), devices)),
         sandbox_pidns: false,
       };
       await send("CreateContainer", rpc.CreateContainer, request, call, { subject: `container "${container}"`, command });
@@ -77,6 +76,26 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       });
       commands.delete(container);
     },
+    pauseContainer: async (container, call) => {
+      await send("PauseContainer", rpc.PauseContainer, { container_id: container }, call, { subject: `container "${container}"` });
+    },
+    resumeContainer: async (container, call) => {
+      await send("ResumeContainer", rpc.ResumeContainer, { container_id: container }, call, { subject: `container "${container}"` });
+    },
+    updateContainer: async (container, resources, call) => {
+      const subject = `container "${container}"`;
+      if (resources.devices) throw noDeviceRules(subject);
+      const request = { container_id: container, resources: resourcesToWire(resources, "resources") };
+      await send("UpdateContainer", rpc.UpdateContainer, request, call, { subject });
+    },
+    statsContainer: async (container, call) => {
+      const subject = `container "${container}"`;
+      return containerStats(await send("StatsContainer", rpc.StatsContainer, { container_id: container }, call, { subject }), subject);
+    },
+    onlineCpuMem: async ({ vcpus, cpuOnly }, call) => {
+      await send("OnlineCPUMem", rpc.OnlineCPUMem, { wait: true, nb_cpus: vcpus, cpu_only: cpuOnly }, call);
+    },
+    ...guestCalls(send),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);
@@ -119,6 +138,13 @@ function nameOf({ container, exec }: GuestProcessId): string {
 
 function storageMessage({ driver, source, fstype, options, mountPoint }: GuestStorage): StorageMessage {
   return { driver, driver_options: [], source, fstype, options, mount_point: mountPoint };
+}
+
+/** An agent does not look at them, and would say that it has set them. */
+function noDeviceRules(subject: string): TapvisorError {
+  return new TapvisorError("UNSUPPORTED", `Cannot change the device rules of ${subject}: they are those of its creation`, {
+    data: { what: "a change of device rules", by: "agent-grpc" },
+  });
 }
 
 /** In this protocol every container gets a PID namespace of its own without being asked, and an agent refuses a configuration that has one. */

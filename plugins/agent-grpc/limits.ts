@@ -14,6 +14,10 @@ export const MAX_TEXT = 4096;
 export const MAX_NAME = 128;
 export const MAX_NAMES = 64;
 
+/** The longest name and the most entries of each list that statistics may have. */
+export const MAX_STATS_NAME = 256;
+export const MAX_STATS_ENTRIES = 256;
+
 /** The longest unix socket path that the kernel takes, bytes. */
 export const MAX_SOCKET_PATH = 107;
 
@@ -27,6 +31,14 @@ export const DEADLINES = {
   CreateContainer: 60_000,
   StartContainer: 60_000,
   RemoveContainer: 30_000,
+  PauseContainer: 15_000,
+  ResumeContainer: 15_000,
+  UpdateContainer: 15_000,
+  StatsContainer: 15_000,
+  OnlineCPUMem: 60_000,
+  SyncResources: 60_000,
+  FindDisk: 30_000,
+  ReleaseDisk: 30_000,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
   WaitProcess: undefined,

@@ -29,6 +29,7 @@ export async function checkFiles(options: GuestFilesOptions): Promise<BootAssets
     ...checked,
     kernelParameters: options.kernelParameters ?? [],
     agentPort: options.agentPort ?? "agent.channel.0",
+    virtioMem: options.virtioMem ?? false,
   };
 }
 

@@ -11,6 +11,8 @@ export interface GuestFilesOptions {
   readonly kernelParameters?: readonly string[] | undefined;
   /** Name of the virtio-serial port the guest's agent listens on; `agent.channel.0`, Kata's, by default. */
   readonly agentPort?: string | undefined;
+  /** Whether the guest drives virtio-mem devices, so that memory can be plugged in and taken back in small pieces; `false` by default. */
+  readonly virtioMem?: boolean | undefined;
 }
 
 const file = z.string().min(1, "wanted a file's path");
@@ -25,4 +27,5 @@ export const optionsSchema = z.strictObject({
   image: file.optional(),
   kernelParameters: z.array(kernelWord).readonly().optional(),
   agentPort: portName.optional(),
+  virtioMem: z.boolean().optional(),
 });

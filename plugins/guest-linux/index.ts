@@ -31,7 +31,14 @@ export const guestLinux = definePlugin<GuestLinuxOptions>("guest-linux", (ctx, o
     async prepare(call, onProgress) {
       const report = onProgress ?? ((line: string) => call.log.info(line));
       const files = await oneBuild.run(() => prepareGuest(sources, call, report), call.signal);
-      return { kernel: files.kernel, initrd: files.initrd, image: files.image, kernelParameters: [], agentPort: "agent.channel.0" };
+      return {
+        kernel: files.kernel,
+        initrd: files.initrd,
+        image: files.image,
+        kernelParameters: [],
+        agentPort: "agent.channel.0",
+        virtioMem: true,
+      };
     },
   }));
 });

@@ -11,27 +11,30 @@ import { liveVm, vmView } from "./vm-view.ts";
 export type { HypervisorFakeOptions } from "./options.ts";
 
 /** VMs in memory, whose whole world can be inspected and made to fail. Hypervisor `fake`, and guest `none`: there is nothing to boot. */
-export const hypervisorFake = definePlugin<HypervisorFakeOptions>("hypervisor-fake", (ctx, { world = sharedFakeWorld(), ...options }) => {
-  const traits = traitsOf(options);
-  ctx.provide("hypervisor", "fake", () => ({
-    capabilities: capabilitiesOf(traits),
-    inspectHost: (call) =>
-      world.perform("hypervisor.inspectHost", {}, call.signal, () => [
-        { check: "hypervisor", level: "ok", found: "a fake one, in memory" },
-      ]),
-    async connect(grant, call) {
-      const connected = world.perform("hypervisor.connect", { sandbox: grant.sandbox }, call.signal, () => liveVm(world, grant));
-      return vmView(world, await connected, traits);
-    },
-    holdings: {
-      vm: vmHolding(world),
-      ...(traits.shareHotplug ? { share: shareHolding(world) } : {}),
-      ...(traits.diskDrivers.length > 0 ? { disk: diskHolding(world, traits.diskDrivers) } : {}),
-    },
-    planner: fakePlanner,
-  }));
-  ctx.provide("guest", "none", () => noGuest(world));
-});
+export const hypervisorFake = definePlugin<HypervisorFakeOptions>(
+  "hypervisor-fake",
+  (ctx, { world = sharedFakeWorld(), planner = fakePlanner, ...options }) => {
+    const traits = traitsOf(options);
+    ctx.provide("hypervisor", "fake", () => ({
+      capabilities: capabilitiesOf(traits),
+      inspectHost: (call) =>
+        world.perform("hypervisor.inspectHost", {}, call.signal, () => [
+          { check: "hypervisor", level: "ok", found: "a fake one, in memory" },
+        ]),
+      async connect(grant, call) {
+        const connected = world.perform("hypervisor.connect", { sandbox: grant.sandbox }, call.signal, () => liveVm(world, grant));
+        return vmView(world, await connected, traits);
+      },
+      holdings: {
+        vm: vmHolding(world),
+        ...(traits.shareHotplug ? { share: shareHolding(world) } : {}),
+        ...(traits.diskDrivers.length > 0 ? { disk: diskHolding(world, traits.diskDrivers) } : {}),
+      },
+      planner,
+    }));
+    ctx.provide("guest", "none", () => noGuest(world));
+  },
+);
 
 function capabilitiesOf({ pause, shareHotplug, resize, diskDrivers }: Traits): HypervisorCapabilities {
   return { pause, shareHotplug, resize, ...(diskDrivers.length > 0 ? { diskDrivers } : {}) };

@@ -1,4 +1,4 @@
-import type { DiskDriver } from "tapvisor/plugin";
+import type { DiskDriver, HypervisorPlanner } from "tapvisor/plugin";
 import type { FakeWorld } from "tapvisor/testing";
 
 export interface HypervisorFakeOptions {
@@ -14,10 +14,12 @@ export interface HypervisorFakeOptions {
   readonly diskDrivers?: readonly DiskDriver[];
   /** What becomes of a vCPU that is not wanted: `park` (the default) leaves it plugged, as QEMU's emulation must; `unplug` takes it away. */
   readonly vcpuRemoval?: "park" | "unplug";
+  /** Whose commands a plan names; by default words of the fake's own. */
+  readonly planner?: HypervisorPlanner;
 }
 
 /** The options with every default in its place, but for the world. */
-export type Traits = Required<Omit<HypervisorFakeOptions, "world">>;
+export type Traits = Required<Omit<HypervisorFakeOptions, "world" | "planner">>;
 
 export function traitsOf(options: HypervisorFakeOptions): Traits {
   const { pause = true, shareHotplug = true, resize = true, diskDrivers = ["virtio-scsi", "virtio-blk"], vcpuRemoval = "park" } = options;

@@ -3,29 +3,49 @@ import type { Accelerator } from "./accelerator.ts";
 import { kernelCommandLine } from "./kernel-parameters.ts";
 import { vmMark } from "./marks.ts";
 import { checkSocketPath, vmPaths } from "./paths.ts";
+import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
 
 /**
- * PCIe slots kept free for hot-plug: q35 plugs into root ports only, and those must be there at boot. A share takes one, so this is how
- * many containers a VM holds at once. Boot time does not show 8 of them; 16 cost about 0.3 s under emulation.
+ * The bus that devices are plugged into while the VM runs: one conventional PCI bus, whose slots the guest's ACPI serves. A PCIe root port
+ * would take one device each and be there at boot: 8 of them cost what this bus costs, 16 of them 0.3 s more under emulation.
  */
-export const HOTPLUG_PORTS = 8;
+export const HOTPLUG_BUS = "bridge";
+/** Its bridge's own slot: beyond those that QEMU gives to devices without an address. */
+export const HOTPLUG_BUS_ADDRESS = 0x10;
 
-export const hotplugPort = (index: number): string => `port${index}`;
+/** Modules that a VM without virtio-mem can hold. A vhost-user server, virtiofsd say, maps each of them: QEMU's own takes 32 regions in all. */
+export const DIMM_SLOTS = 16;
+
+/** The virtio-mem device; its memory is there from the start, and costs nothing until the guest is given some. */
+export const VIRTIO_MEM = "growth";
+
+/** What the plugin decides about a VM, beside what the intent says. */
+export interface MachineShape {
+  readonly accelerator: Accelerator["name"];
+  readonly machine: "q35" | "pc";
+  readonly memoryDevice: MemoryDevice;
+}
+
+/** Their own hot-plug controller makes the firmware keep room for devices behind them; the guest needs no driver for it, since ACPI plugs. */
+const BRIDGES: Readonly<Record<MachineShape["machine"], string>> = { q35: "pcie-pci-bridge", pc: "pci-bridge,chassis_nr=1" };
 
 /**
- * QEMU's arguments for a VM: a function of the intent alone, so that equal intents give equal machines.
+ * QEMU's arguments for a VM: a function of its arguments alone, so that equal intents give equal machines.
  *
  * @throws INVALID_INPUT for whatever could become another argument, another object's id, or a socket that cannot be reached.
  */
-export function commandLine(intent: VmIntent, accelerator: Accelerator["name"]): string[] {
+export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevice }: MachineShape): string[] {
   const { boot } = check(intent);
   const paths = vmPaths(intent.runDirectory);
-  const memory = `${toMiBCeil(intent.memoryBytes)}M`;
+  const { boot: size, limits } = sizeLimits(intent, memoryDevice);
+  const memory = `${toMiBCeil(size.memoryBytes)}M`;
+  const growthBytes = limits.memoryBytes - size.memoryBytes;
   return [
     ...["-name", `guest=${intent.sandbox}/${vmMark(intent.nonce)}`],
-    ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off"],
+    ...["-machine", `${machine},memory-backend=ram,sata=off,smbus=off`],
     ...(accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max"]),
-    ...["-m", memory, "-smp", `cpus=${intent.vcpus}`],
+    ...["-m", growthBytes > 0 ? `${memory},slots=${DIMM_SLOTS},maxmem=${toMiBCeil(limits.memoryBytes)}M` : memory],
+    ...["-smp", limits.vcpus > size.vcpus ? `cpus=${size.vcpus},maxcpus=${limits.vcpus}` : `cpus=${size.vcpus}`],
     // A vhost-user server (virtiofsd) maps the guest's memory: it must be shared, and a memfd leaves no file behind.
     ...["-object", `memory-backend-memfd,id=ram,size=${memory},share=on`],
     ...["-nodefaults", "-no-user-config", "-display", "none"],
@@ -47,10 +67,9 @@ export function commandLine(intent: VmIntent, accelerator: Accelerator["name"]):
     ...["-chardev", `socket,id=agent,path=${doubleCommas(checkSocketPath(paths.agent))},server=on,wait=off`],
     ...["-device", `virtserialport,id=agent-port,bus=serial.0,chardev=agent,name=${boot.agentPort}`],
     ...["-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy"],
-    ...Array.from({ length: HOTPLUG_PORTS }, (_, index) => [
-      "-device",
-      `pcie-root-port,id=${hotplugPort(index)},chassis=${index + 1},slot=${index + 1}`,
-    ]).flat(),
+    ...["-device", "virtio-scsi-pci,id=scsi"],
+    ...(growthBytes > 0 && memoryDevice === "virtio-mem" ? virtioMem(growthBytes) : []),
+    ...["-device", `${BRIDGES[machine]},id=${HOTPLUG_BUS},addr=0x${HOTPLUG_BUS_ADDRESS.toString(16)}`],
   ];
 }
 
@@ -60,6 +79,15 @@ function imageDisk(image: string): string[] {
   return ["-blockdev", JSON.stringify(node), "-device", "virtio-blk-pci,id=image-disk,drive=image"];
 }
 
+/** Without memory reserved for it on the host: `reserve=off`. Shared, as all of the guest's memory is. */
+function virtioMem(bytes: number): string[] {
+  const backend = `${VIRTIO_MEM}-ram`;
+  return [
+    ...["-object", `memory-backend-memfd,id=${backend},size=${toMiBCeil(bytes)}M,share=on,reserve=off`],
+    ...["-device", `virtio-mem-pci,id=${VIRTIO_MEM},memdev=${backend}`],
+  ];
+}
+
 function check(intent: VmIntent): VmIntent {
   checkId("sandbox", intent.sandbox);
   const { boot } = intent;
@@ -67,6 +95,11 @@ function check(intent: VmIntent): VmIntent {
   want(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/.test(boot.agentPort), "boot.agentPort", boot.agentPort, "a virtio-serial port's name");
   want(Number.isSafeInteger(intent.vcpus) && intent.vcpus >= 1, "vcpus", intent.vcpus, "a whole number, at least 1");
   want(Number.isSafeInteger(intent.memoryBytes) && intent.memoryBytes > 0, "memoryBytes", intent.memoryBytes, "a number of bytes above 0");
+  const { limits = intent } = intent;
+  const moreVcpus = Number.isSafeInteger(limits.vcpus) && limits.vcpus >= intent.vcpus;
+  want(moreVcpus, "limits.vcpus", limits.vcpus, `a whole number, at least the ${intent.vcpus} to boot with`);
+  const moreMemory = Number.isSafeInteger(limits.memoryBytes) && limits.memoryBytes >= intent.memoryBytes;
+  want(moreMemory, "limits.memoryBytes", limits.memoryBytes, `a number of bytes, at least the ${intent.memoryBytes} to boot with`);
   wantPath("runDirectory", intent.runDirectory);
   wantPath("boot.kernel", boot.kernel);
   if (boot.initrd !== undefined) wantPath("boot.initrd", boot.initrd);

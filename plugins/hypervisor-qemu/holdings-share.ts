@@ -1,4 +1,5 @@
-import { type Call, checkId, type Held, type HoldingKind, isAlive, type ShareGrant, type ShareIntent, type VmGrant } from "tapvisor/plugin";
+import { type Call, checkId, type Held, type HoldingKind, type ShareGrant, type ShareIntent } from "tapvisor/plugin";
+import { inLiveVm } from "./in-live-vm.ts";
 import { leaseMachine } from "./machines.ts";
 import type { QemuOptions } from "./options.ts";
 import { plugShare, unplugShare } from "./share-device.ts";
@@ -19,7 +20,7 @@ async function acquire(options: QemuOptions, intent: ShareIntent, call: Call): P
   try {
     const { diesWithThisProcess } = machine;
     const server = await startShareServer({ id, nonce: vm.nonce, directory, entries, diesWithThisProcess }, options);
-    await machine.plugging.run(() => plugShare(machine, id, server.socket, server.failed, call), call.signal);
+    await plugShare(machine, id, server.socket, server.failed, call);
     return { id, guest: { fstype: "virtiofs", source: id, driver: "virtio-fs" }, process: server.process };
   } catch (error) {
     await stopShareServer(undefined, vm.nonce, id, directory).catch((failed: unknown) =>
@@ -32,21 +33,11 @@ async function acquire(options: QemuOptions, intent: ShareIntent, call: Call): P
 async function release({ intent, grant }: Held<ShareIntent, ShareGrant>, call: Call): Promise<void> {
   const { vm, directory } = intent;
   const id = checkId("share.id", intent.id);
-  const refusal = await unplug(vm, id, call).then(
+  const refusal = await inLiveVm(vm, (machine) => unplugShare(machine, id, call.signal)).then(
     () => undefined,
     (error: unknown) => error,
   );
   // Also when the guest keeps the device: the host's files are out of its reach then.
   await stopShareServer(grant?.process ?? undefined, vm.nonce, id, directory);
   if (refusal !== undefined) throw refusal;
-}
-
-async function unplug(vm: VmGrant, id: string, call: Call): Promise<void> {
-  if (!vm.process || !(await isAlive(vm.process))) return;
-  await using lease = await leaseMachine(vm);
-  try {
-    await unplugShare(lease.machine, id, call);
-  } catch (error) {
-    if (!(await lease.machine.endedAfter(error))) throw error;
-  }
 }

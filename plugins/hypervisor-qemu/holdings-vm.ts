@@ -7,6 +7,7 @@ import {
   type Held,
   type HoldingKind,
   isTapvisorError,
+  type Json,
   TapvisorError,
   type VmGrant,
   type VmIntent,
@@ -20,6 +21,7 @@ import type { QemuOptions } from "./options.ts";
 import { type VmPaths, vmPaths } from "./paths.ts";
 import { endsWithin, killTree } from "./process.ts";
 import { Qmp } from "./qmp.ts";
+import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
@@ -27,14 +29,29 @@ import { askVersion, isTooOld, tooOld } from "./version.ts";
 /** How long the log processes get to write the last lines after QEMU has ended, ms. */
 const LOGS_END_MS = 1_000;
 
+/** QEMU programs that turned out to have no virtio-mem: a build may leave it out, and asking each time would cost 50 ms. */
+const withoutVirtioMem = new Set<string>();
+const NO_VIRTIO_MEM = /'virtio-mem-pci' is not a valid device model name/;
+
 /** A QEMU process with its sockets and logs. */
 export function vmHolding(options: QemuOptions): HoldingKind<VmIntent, VmGrant> {
   return { acquire: (intent, call) => acquire(options, intent, call), release };
 }
 
 async function acquire(options: QemuOptions, intent: VmIntent, call: Call): Promise<VmGrant> {
+  if (!intent.boot.virtioMem || withoutVirtioMem.has(options.binary)) return start(options, intent, "pc-dimm", call);
+  try {
+    return await start(options, intent, "virtio-mem", call);
+  } catch (error) {
+    if (!isTapvisorError(error) || !NO_VIRTIO_MEM.test(error.message)) throw error;
+    withoutVirtioMem.add(options.binary);
+    return start(options, intent, "pc-dimm", call);
+  }
+}
+
+async function start(options: QemuOptions, intent: VmIntent, memoryDevice: MemoryDevice, call: Call): Promise<VmGrant> {
   const accelerator = await chooseAccelerator(options.accelerator);
-  const argv = commandLine(intent, accelerator.name);
+  const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
@@ -49,6 +66,7 @@ async function acquire(options: QemuOptions, intent: VmIntent, call: Call): Prom
       process: machine.identity,
       accelerator: accelerator.name,
       agentEndpoint: { kind: "serial", path: machine.paths.agent },
+      details: sizeLimits(intent, memoryDevice) as unknown as Json,
     };
   } catch (error) {
     const version = isTapvisorError(error) && error.code === "VM_FAILED" ? await askVersion(binary, call) : undefined;

@@ -1,12 +1,15 @@
 import { definePlugin, type Hypervisor } from "tapvisor/plugin";
+import { diskHolding } from "./holdings-disk.ts";
 import { shareHolding } from "./holdings-share.ts";
 import { vmHolding } from "./holdings-vm.ts";
 import { inspectHost } from "./inspect-host.ts";
 import { type HypervisorQemuOptions, type QemuOptions, resolveOptions } from "./options.ts";
+import { qemuPlanner } from "./planner.ts";
 import { connectVm } from "./vm.ts";
 
 export { findPanic } from "./diagnostics.ts";
 export type { HypervisorQemuOptions } from "./options.ts";
+export { qemuPlanner } from "./planner.ts";
 
 /**
  * Provides the hypervisor `qemu`: virtual machines run by QEMU 7.2 or newer, with KVM where it really works.
@@ -20,9 +23,10 @@ export const hypervisorQemu = definePlugin<HypervisorQemuOptions>("hypervisor-qe
 
 function createQemu(options: QemuOptions): Hypervisor {
   return {
-    capabilities: { pause: true, shareHotplug: true },
+    capabilities: { pause: true, shareHotplug: true, resize: true, diskDrivers: ["virtio-scsi", "virtio-blk"] },
     inspectHost: (call) => inspectHost(options, call),
     connect: (grant) => connectVm(grant),
-    holdings: { vm: vmHolding(options), share: shareHolding(options) },
+    holdings: { vm: vmHolding(options), share: shareHolding(options), disk: diskHolding },
+    planner: qemuPlanner,
   };
 }

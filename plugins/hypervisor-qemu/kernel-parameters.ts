@@ -6,7 +6,8 @@ const MACHINE = [
   ...["console=ttyS0", "quiet", "loglevel=1", "panic=1", "reboot=t"],
   ...["tsc=reliable", "no_timer_check", "cryptomgr.notests", "random.trust_cpu=on"],
   ...["8250.nr_uarts=1", "i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"],
-  "memhp_default_state=online",
+  ...["memhp_default_state=online", "memory_hotplug.online_policy=auto-movable", "memory_hotplug.auto_movable_ratio=700"],
+  "swiotlb=512",
 ];
 
 /** Safe to leave out only where every guest instruction is interpreted: there they cost time and defend nothing. */

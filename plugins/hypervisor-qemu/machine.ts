@@ -20,8 +20,8 @@ export class Machine {
   readonly exited: Promise<VmExit>;
   /** Whether QEMU ends with this process: what serves it may then, too. */
   readonly diesWithThisProcess: boolean;
-  /** One plug at a time: choosing a free port and taking it are two commands. */
-  readonly plugging = new Mutex();
+  /** One change of size at a time: what there is and what is to be added or taken away are two commands. */
+  readonly resizing = new Mutex();
   readonly #spawned: Spawned | undefined;
   #qmp: Promise<Qmp> | undefined;
   #stopping = false;

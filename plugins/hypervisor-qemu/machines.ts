@@ -27,7 +27,7 @@ export function registerMachine(machine: Machine): void {
 /** The machine of a running VM, adopted when another process started it. @throws VM_FAILED when it no longer runs. */
 export async function leaseMachine(grant: VmGrant): Promise<MachineLease> {
   const identity = grant.process;
-  if (!identity || !(await isAlive(identity))) throw await ended(grant);
+  if (!identity || !(await isAlive(identity))) throw await vmEnded(grant, "connect to");
   let entry = entries.get(grant.nonce);
   if (!entry) {
     registerMachine(new Machine(grant.nonce, identity, vmPaths(grant.runDirectory)));
@@ -60,14 +60,12 @@ function forget(machine: Machine): void {
   if (entries.get(machine.nonce)?.machine === machine) entries.delete(machine.nonce);
 }
 
-async function ended(grant: VmGrant): Promise<TapvisorError> {
+/** What to throw when a VM has ended on whoever wanted to `verb` it. */
+export async function vmEnded(grant: VmGrant, verb: string, cause?: unknown): Promise<TapvisorError> {
   const { console, stderr } = await readDiagnostics(vmPaths(grant.runDirectory));
-  return new TapvisorError(
-    "VM_FAILED",
-    `Cannot connect to the VM of sandbox "${grant.sandbox}": its QEMU has ended, wanted a running one`,
-    {
-      data: { id: grant.sandbox, console, stderr },
-      hint: "delete the sandbox; what it still holds is then released",
-    },
-  );
+  return new TapvisorError("VM_FAILED", `Cannot ${verb} the VM of sandbox "${grant.sandbox}": its QEMU has ended, wanted a running one`, {
+    data: { id: grant.sandbox, console, stderr },
+    cause,
+    hint: "delete the sandbox; what it still holds is then released",
+  });
 }

@@ -7,6 +7,8 @@ export interface HypervisorQemuOptions {
   readonly binary?: string;
   /** `auto` (the default) uses KVM where the processor itself offers it, software emulation (TCG) otherwise. */
   readonly accelerator?: "auto" | "kvm" | "tcg";
+  /** The machine type: `q35` (the default), or `pc`, which is older. */
+  readonly machine?: "q35" | "pc";
   /** The virtiofsd program, a path or a name on PATH; by default where distributions install it. */
   readonly virtiofsd?: string;
 }
@@ -15,6 +17,7 @@ export interface HypervisorQemuOptions {
 export interface QemuOptions {
   readonly binary: string;
   readonly accelerator: "auto" | "kvm" | "tcg";
+  readonly machine: "q35" | "pc";
   /** Tried in this order. */
   readonly virtiofsd: readonly string[];
 }
@@ -27,12 +30,14 @@ const program = z
 const SCHEMA = z.strictObject({
   binary: program.optional(),
   accelerator: z.enum(["auto", "kvm", "tcg"]).optional(),
+  machine: z.enum(["q35", "pc"]).optional(),
   virtiofsd: program.optional(),
 });
 
 const WANTED: Readonly<Record<string, string>> = {
   binary: "a program's path or its name on PATH",
   accelerator: '"auto", "kvm" or "tcg"',
+  machine: '"q35" or "pc"',
   virtiofsd: "a program's path or its name on PATH",
 };
 
@@ -43,6 +48,7 @@ export function resolveOptions(options: unknown): QemuOptions {
   return {
     binary: parsed.data.binary ?? "qemu-system-x86_64",
     accelerator: parsed.data.accelerator ?? "auto",
+    machine: parsed.data.machine ?? "q35",
     virtiofsd: parsed.data.virtiofsd ? [parsed.data.virtiofsd] : ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "virtiofsd"],
   };
 }

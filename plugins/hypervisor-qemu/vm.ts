@@ -2,6 +2,7 @@ import type { Call, Vm, VmGrant } from "tapvisor/plugin";
 import { isAlive } from "tapvisor/plugin";
 import { readDiagnostics } from "./diagnostics.ts";
 import { leaseMachine } from "./machines.ts";
+import { vmSizing } from "./sizing.ts";
 
 /** QEMU's run states in which the guest's processors will not run again. */
 const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
@@ -17,6 +18,7 @@ const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
 export async function connectVm(grant: VmGrant): Promise<Vm> {
   const lease = await leaseMachine(grant);
   const { machine } = lease;
+  const sizing = vmSizing(machine, grant);
   return {
     async pause({ signal }: Call) {
       await machine.execute("stop", {}, { signal });
@@ -36,6 +38,7 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
     },
     exited: machine.exited,
     diagnostics: () => readDiagnostics(machine.paths),
+    ...(sizing && { sizing }),
     disconnect: () => lease.letGo(),
   };
 }

@@ -55,9 +55,9 @@ function inPlugin(imported: Import, target: Target, { file, dependencies }: Cont
   if (target.kind === "file")
     return target.path.startsWith(`plugins/${plugin}/`) ? undefined : "a plugin imports only files of its own folder";
   if (target.name === "tapvisor/plugin" || target.name === "tapvisor/protocol") return undefined;
-  if (target.name === "tapvisor/testing" && plugin.endsWith("-fake")) return undefined;
+  if (target.name === "tapvisor/testing" && (plugin.endsWith("-fake") || plugin === "preset-plan")) return undefined;
   if (target.name.startsWith("tapvisor/plugins/") && plugin.startsWith("preset-")) return undefined;
-  return "a plugin imports only tapvisor/plugin and tapvisor/protocol (a fake also tapvisor/testing, a preset also tapvisor/plugins/*)";
+  return "a plugin imports only tapvisor/plugin and tapvisor/protocol (a fake or a plan also tapvisor/testing, a preset also tapvisor/plugins/*)";
 }
 
 function inExample(imported: Import, target: Target): string | undefined {

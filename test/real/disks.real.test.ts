@@ -221,7 +221,7 @@ s.test(
     const first = await sandbox.run({ ...options, id: "first", command: ["sleep", "600"] });
     await using second = await guestShell(sandbox, { ...options, id: "second" });
     await first[Symbol.asyncDispose]();
-    assert.is(await second.ask("head -c 11 /dev/data"), "handed over");
+    assert.is(await second.ask("head -c 11 /dev/data; echo"), "handed over");
     await checkAgreement(subject, "the first is gone");
   },
   TIMEOUT,

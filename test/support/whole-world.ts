@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import type { Sandbox } from "tapvisor";
 import type { AgentClient, VmGrant } from "tapvisor/plugin";
-import { HOTPLUG_PORTS, hotplugPort } from "../../plugins/hypervisor-qemu/command-line.ts";
+import { HOTPLUG_BUS } from "../../plugins/hypervisor-qemu/command-line.ts";
 import { leaseMachine } from "../../plugins/hypervisor-qemu/machines.ts";
 import { findProcessesByMark } from "../../src/base/process-identity.ts";
 import { OBSERVER } from "./watched-backends.ts";
@@ -37,18 +37,20 @@ export async function stateFiles(root: string): Promise<string[]> {
     .sort();
 }
 
-/** What a VM holds, as QEMU says: devices, what is in the hot-plug ports, character devices, block nodes. */
+/** What a VM holds, as QEMU says: devices, what is on the hot-plug bus, character devices, block nodes. */
 export async function vmView(grant: VmGrant): Promise<unknown> {
   await using lease = await leaseMachine(grant);
   const ask = async <T>(command: string, args: Record<string, unknown>, pick: (each: T) => string) =>
     ((await lease.machine.execute(command, args)) as readonly T[]).map(pick).sort();
   const children = (path: string) => ask<{ name: string }>("qom-list", { path }, ({ name }) => name);
-  const ports = Array.from({ length: HOTPLUG_PORTS }, (_, index) => hotplugPort(index));
+  const bus = `/machine/peripheral/${HOTPLUG_BUS}/${HOTPLUG_BUS}`;
+  const slots = (await children(bus)).filter((name) => name.startsWith("child["));
+  const pluggedAt = (property: string) => lease.machine.execute("qom-get", { path: bus, property });
   return {
     peripheral: await children("/machine/peripheral"),
     anonymous: await children("/machine/peripheral-anon"),
     objects: await children("/objects"),
-    ports: await Promise.all(ports.map((port) => children(`/machine/peripheral/${port}/${port}`))),
+    ports: (await Promise.all(slots.map(pluggedAt))).sort(),
     chardevs: await ask<{ label: string }>("query-chardev", {}, ({ label }) => label),
     blocks: await ask<{ "node-name": string }>("query-named-block-nodes", {}, (node) => node["node-name"]),
   };

@@ -1,6 +1,8 @@
+import { Mutex } from "tapvisor/plugin";
 import type { GuestContainer } from "./container/guest-container.ts";
 import type { GuestPaths } from "./guest-paths.ts";
 import type { AgentLog } from "./log.ts";
+import { lateModules, type Modules } from "./modules.ts";
 import { FifoPool } from "./process/fifo-pool.ts";
 import { type RunTool, toolRunner } from "./runtime/run-tool.ts";
 import { StatusError } from "./status.ts";
@@ -20,6 +22,9 @@ export interface Agent {
   readonly busybox: RunTool;
   readonly crun: RunTool;
   readonly fifos: FifoPool;
+  readonly modules: Modules;
+  /** Changes of the vCPUs take turns. */
+  readonly vcpuTurns: Mutex;
   readonly containers: Map<string, GuestContainer>;
   sandbox: Sandbox | undefined;
 }
@@ -32,6 +37,9 @@ export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
     busybox,
     crun: toolRunner(paths.crun),
     fifos: new FifoPool(`${paths.own}/fifos`, busybox),
+    // The processor is for containers: whoever waits for a module gives it to its loading by having nothing else to do.
+    modules: lateModules(paths.modules, toolRunner(paths.busybox, { niceness: 19 }), log),
+    vcpuTurns: new Mutex(),
     containers: new Map(),
     sandbox: undefined,
   };

@@ -17,6 +17,9 @@ export interface GuestPaths {
   readonly hostnameFile: string;
   /** What is mounted, as the kernel says it. */
   readonly mounts: string;
+  readonly proc: string;
+  /** The kernel modules of the image, with the files to load for each. */
+  readonly modules: string;
 }
 
 export const GUEST_PATHS: GuestPaths = {
@@ -29,6 +32,8 @@ export const GUEST_PATHS: GuestPaths = {
   busybox: "/bin/busybox",
   hostnameFile: "/proc/sys/kernel/hostname",
   mounts: "/proc/self/mounts",
+  proc: "/proc",
+  modules: "/etc/tapvisor/modules.json",
 };
 
 /** @throws INVALID_ARGUMENT unless `path` is absolute, has no `.`, `..` or doubled slash, and is below one of the open directories. */

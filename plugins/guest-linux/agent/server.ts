@@ -4,13 +4,13 @@ import type { Agent } from "./agent.ts";
 import { watchDelivery } from "./delivery.ts";
 import { check } from "./rpc/check.ts";
 import { version } from "./rpc/version.ts";
-import { agentService } from "./service.ts";
+import { agentService, guestService } from "./service.ts";
 import { unary } from "./unary.ts";
 import { serviceDefinition } from "./wire/service.ts";
 
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
-/** Serves `grpc.AgentService` and `grpc.Health` on every byte pipe that is handed in: each is one HTTP/2 connection. */
+/** Serves `grpc.AgentService`, `grpc.Health` and `tapvisor.Guest` on every byte pipe that is handed in: each is one HTTP/2 connection. */
 export function createAgentServer(agent: Agent): { serve(connection: Duplex): void } {
   const delivery = watchDelivery();
   const server = new Server({
@@ -22,6 +22,7 @@ export function createAgentServer(agent: Agent): { serve(connection: Duplex): vo
   const tools = { delivery, log: agent.log };
   server.addService(serviceDefinition("grpc.Health"), { Check: unary(check, tools), Version: unary(version, tools) });
   server.addService(serviceDefinition("grpc.AgentService"), agentService(agent, delivery));
+  server.addService(serviceDefinition("tapvisor.Guest"), guestService(agent, delivery));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return { serve: (connection) => injector.injectConnection(connection) };
 }

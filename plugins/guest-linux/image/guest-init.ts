@@ -24,6 +24,8 @@ read -r controllers < /sys/fs/cgroup/cgroup.controllers
 for controller in $controllers; do
   echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "tapvisor: no cgroup controller $controller"
 done
+# Memory that is plugged in later can be taken out again: the kernel keeps nothing of its own in it.
+echo online_movable > /sys/devices/system/memory/auto_online_blocks || echo "tapvisor: no memory hot-plug"
 read -r name < /etc/hostname
 echo "$name" > /proc/sys/kernel/hostname
 ifconfig lo 127.0.0.1 up || fail "bring up the loopback interface"

@@ -6,7 +6,7 @@ import { readElf } from "./elf.ts";
 /** Needed before the agent can answer and containers can get their files: loaded by the initrd. */
 export const BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "erofs", "overlay", "virtiofs"] as const;
 
-/** Loaded by the agent when a device of theirs is plugged in: they lie in the image. */
+/** Loaded when the sandbox is up, or by whoever needs them: they lie in the image. */
 export const LATER_MODULES = ["virtio_rng", "virtio_mem", "virtio_scsi", "sd_mod", "virtio_net", "loop"] as const;
 
 /** A kernel module's file, with what it says of itself. */

@@ -29,8 +29,7 @@ const KERNEL_WORDS =
   "memory_hotplug.auto_movable_ratio=700 swiotlb=512";
 
 const TCG: MachineShape = { accelerator: "tcg", machine: "q35", memoryDevice: "virtio-mem" };
-const PORTS = Array.from({ length: 8 }, (_, n) => ["-device", `pcie-root-port,id=port${n},chassis=${n + 1},slot=${n + 1}`]).flat();
-const Q35_BRIDGE = [...PORTS, "-device", "pcie-pci-bridge,id=bridge,addr=0x10"];
+const Q35_BRIDGE = ["-device", "pcie-pci-bridge,id=bridge,addr=0x10"];
 const PC_BRIDGE = ["-device", "pci-bridge,chassis_nr=1,id=bridge,addr=0x10"];
 
 /** What follows the image's disk and stands before the memory to grow by and the bridge; the same for every VM but for the run directory. */

@@ -1,6 +1,10 @@
+import { rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { OciMount, OciSpec } from "tapvisor/plugin";
 import { checkOpenPath, type GuestPaths } from "../guest-paths.ts";
 import { StatusError } from "../status.ts";
+import type { ContainerFiles } from "./guest-container.ts";
+import { checkLimits, runtimeLimits } from "./limits.ts";
 
 /** File systems that a container may have made for it; what comes from elsewhere is a bind mount from an open directory. */
 const FRESH_MOUNTS: ReadonlySet<string> = new Set(["cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs"]);
@@ -13,6 +17,11 @@ export function cgroupOf(id: string): string {
   return `/tapvisor/${id}`;
 }
 
+/** Its processes and their limits, below what counts for the container. */
+export function limitsCgroupOf(id: string): string {
+  return `${cgroupOf(id)}/container`;
+}
+
 /**
  * The runtime's configuration for a container: what the request says, checked, with the parts that only the guest can decide.
  * @throws FAILED_PRECONDITION for a pid namespace, INVALID_ARGUMENT naming the field, UNIMPLEMENTED for a terminal.
@@ -21,11 +30,12 @@ export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): Oci
   checkOpenPath(paths, "root.path", spec.root.path);
   checkProcess(spec);
   for (const mount of spec.mounts) checkMount(mount, paths);
+  checkLimits(spec.linux.resources ?? {});
   const config = {
     ...spec,
     ociVersion: OCI_VERSION,
     mounts: spec.mounts.map((mount) => ({ ...mount, source: mount.source || mount.type })),
-    linux: { ...spec.linux, namespaces: namespacesOf(spec), cgroupsPath: cgroupOf(id) },
+    linux: { ...spec.linux, namespaces: namespacesOf(spec), cgroupsPath: limitsCgroupOf(id) },
   };
   // A string of the runtime ends at the first NUL, so what was checked here would not be what is used there.
   if (JSON.stringify(config).includes("\\u0000"))
@@ -66,4 +76,23 @@ function namespacesOf({ linux: { namespaces } }: OciSpec): OciSpec["linux"]["nam
     throw new StatusError("INVALID_ARGUMENT", `Cannot join the ${joined.type} namespace ${JSON.stringify(joined.path)}: wanted new ones`);
   const types = new Set([...namespaces.map(({ type }) => type), "mount", "pid", "cgroup"]);
   return [...types].map((type) => ({ type }));
+}
+
+/** Writes the configuration where the runtime looks for it. Calling what it answers puts it there: until then it is as it was, also after a failure. */
+export async function stageConfig(
+  { directory }: ContainerFiles,
+  config: OciSpec,
+): Promise<{ commit(): Promise<void>; discard(): Promise<void> }> {
+  const path = join(directory, "config.json");
+  const staged = `${path}.new`;
+  const { resources } = config.linux;
+  const bundled = { ...config, linux: { ...config.linux, ...(resources && { resources: runtimeLimits(resources) }) } };
+  const discard = () => rm(staged, { force: true });
+  try {
+    await writeFile(staged, JSON.stringify(bundled));
+  } catch (error) {
+    await discard();
+    throw error;
+  }
+  return { commit: () => rename(staged, path), discard };
 }

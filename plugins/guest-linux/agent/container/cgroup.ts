@@ -1,5 +1,27 @@
-import { readdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+
+/**
+ * Makes a cgroup below `root`, each one on the way with every controller that the root passes on: counters start with the cgroup, and limits can be set
+ * on those below it. The cgroup itself can hold no process then.
+ */
+export async function makeCgroup(root: string, path: string): Promise<void> {
+  const controllers = (await ignoreMissing(readFile(join(root, "cgroup.subtree_control"), "utf8")))?.split(/\s+/).filter(Boolean) ?? [];
+  let directory = root;
+  for (const name of path.split("/").filter(Boolean)) {
+    directory = join(directory, name);
+    const isNew = (await mkdir(directory, { recursive: true })) !== undefined;
+    if (isNew && controllers.length > 0) await passOn(controllers, directory);
+  }
+}
+
+async function passOn(controllers: readonly string[], directory: string): Promise<void> {
+  const all = controllers.map((controller) => `+${controller}`).join(" ");
+  await writeFile(join(directory, "cgroup.subtree_control"), all).catch(async (error) => {
+    await rmdir(directory); // else the next one would take it for one that has them
+    throw error;
+  });
+}
 
 /** Kills every process of a cgroup and of those below it at once: the kernel does it, so no pid is involved. A cgroup that is not there is empty. */
 export async function killCgroup(directory: string): Promise<void> {

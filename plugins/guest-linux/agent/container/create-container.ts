@@ -1,6 +1,6 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { checkId, messageOf } from "tapvisor/plugin";
+import { checkId, messageOf, type OciSpec } from "tapvisor/plugin";
 import { type CreateContainerRequest, ociFromWire } from "tapvisor/protocol";
 import { type Agent, checkUnused } from "../agent.ts";
 import { GuestProcess } from "../process/guest-process.ts";
@@ -8,12 +8,14 @@ import { openPipes } from "../process/pipes.ts";
 import { StatusError } from "../status.ts";
 import { mountStorages, reserveStorages } from "../storage/mount.ts";
 import { planStorages } from "../storage/plan.ts";
-import { cgroupOf, runtimeConfig } from "./bundle.ts";
+import { cgroupOf, limitsCgroupOf, runtimeConfig, stageConfig } from "./bundle.ts";
+import { makeCgroup } from "./cgroup.ts";
+import { wantedDevices, withDevices } from "./container-devices.ts";
 import { type ContainerFiles, GuestContainer } from "./guest-container.ts";
 import { releaseContainer } from "./release-container.ts";
 
 /**
- * Mounts a container's storages, writes its bundle and opens its streams: all of it, or nothing.
+ * Mounts a container's storages, finds its devices, writes its bundle, opens its streams and makes its cgroup: all of it, or nothing.
  * @throws FAILED_PRECONDITION without a sandbox, ALREADY_EXISTS, INVALID_ARGUMENT, UNIMPLEMENTED.
  */
 export async function createContainer(agent: Agent, request: CreateContainerRequest, signal: AbortSignal): Promise<void> {
@@ -24,19 +26,26 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
     throw new StatusError("UNIMPLEMENTED", "Cannot share the sandbox's pid namespace: this agent gives each container its own");
   if (!request.OCI) throw new StatusError("INVALID_ARGUMENT", "Cannot create the container: the request has no OCI configuration");
   const config = runtimeConfig(id, ociFromWire(request.OCI), agent.paths);
+  const devices = wantedDevices(request.devices);
   const files = filesOf(agent, id, config.root.path);
   const steps = planStorages(request.storages, agent.paths, files.directory);
   checkUnused(agent, steps);
-  const container = new GuestContainer(id, files, reserveStorages(steps));
+  const container = new GuestContainer(
+    id,
+    files,
+    reserveStorages(steps),
+    devices.map(({ disk }) => disk),
+  );
   agent.containers.set(id, container); // from here on the id is taken, and a removal waits for its turn
   await container.turns.run(async () => {
     try {
       await mkdir(files.directory, { recursive: true, mode: 0o700 });
       // All of them run to their end, also when one fails: what is still being made could not be undone.
       const done = await Promise.allSettled([
-        openPipes(agent.fifos).then((pipes) => container.created(config.process, new GuestProcess(pipes))),
-        writeFile(join(files.directory, "config.json"), JSON.stringify(config)),
+        openPipes(agent.fifos).then((pipes) => container.created(new GuestProcess(pipes))),
+        withDevices(config, devices, agent, signal).then((whole) => configure(container, whole)),
         mountStorages(steps, container.held, agent, signal),
+        makeCgroup(agent.paths.cgroups, cgroupOf(id)),
       ]);
       for (const each of done) if (each.status === "rejected") throw each.reason;
       signal.throwIfAborted();
@@ -47,11 +56,17 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
   });
 }
 
+async function configure(container: GuestContainer, config: OciSpec): Promise<void> {
+  await (await stageConfig(container.files, config)).commit();
+  container.config = config;
+}
+
 function filesOf({ paths }: Agent, id: string, rootfs: string): ContainerFiles {
   return {
     directory: join(paths.own, "containers", id),
     rootfs,
     cgroup: join(paths.cgroups, cgroupOf(id)),
+    limits: join(paths.cgroups, limitsCgroupOf(id)),
     runtime: { program: paths.crun, root: join(paths.own, "crun") },
   };
 }

@@ -1,5 +1,6 @@
-import { Mutex, type OciProcess } from "tapvisor/plugin";
-import type { GuestProcess } from "../process/guest-process.ts";
+import { Mutex, type OciSpec } from "tapvisor/plugin";
+import type { Disk } from "../disk/disk.ts";
+import type { GuestProcess, ProcessState } from "../process/guest-process.ts";
 import type { Runtime } from "../runtime/crun.ts";
 import { StatusError } from "../status.ts";
 import type { HeldStorage } from "../storage/mount.ts";
@@ -8,7 +9,10 @@ import type { HeldStorage } from "../storage/mount.ts";
 export interface ContainerFiles {
   readonly directory: string;
   readonly rootfs: string;
+  /** Counts for the container as long as it exists; holds no process itself. */
   readonly cgroup: string;
+  /** Below it, made by the runtime and gone with the container's process: holds the processes and their limits. */
+  readonly limits: string;
   readonly runtime: Runtime;
 }
 
@@ -20,15 +24,21 @@ export class GuestContainer {
   readonly id: string;
   readonly files: ContainerFiles;
   readonly held: HeldStorage;
-  /** Creation, start and removal take turns. */
+  /** What it has as device nodes: in use as long as it exists. */
+  readonly disks: readonly Disk[];
+  /** Creation, start, pause, changes and removal take turns. */
   readonly turns = new Mutex();
+  paused = false;
+  /** The counters of its CPU limit when they were last looked at: the kernel keeps them with the limit, which goes with the process. */
+  throttling: ReadonlyMap<string, string> = new Map();
   readonly #processes = new Map<string, GuestProcess>();
-  #command: OciProcess | undefined;
+  #config: OciSpec | undefined;
 
-  constructor(id: string, files: ContainerFiles, held: HeldStorage) {
+  constructor(id: string, files: ContainerFiles, held: HeldStorage, disks: readonly Disk[]) {
     this.id = id;
     this.files = files;
     this.held = held;
+    this.disks = disks;
   }
 
   /** The container's own process, which has the container's id; `undefined` until the container has been created. */
@@ -36,14 +46,29 @@ export class GuestContainer {
     return this.#processes.get(this.id);
   }
 
-  /** What the container's own process is to run. @throws FAILED_PRECONDITION when the container is not created yet. */
-  get command(): OciProcess {
-    if (this.#command) return this.#command;
+  /** That of the container's own process, or `paused`; `undefined` until the container has been created. */
+  get state(): ProcessState | "paused" | undefined {
+    return this.paused && this.init?.state === "running" ? "paused" : this.init?.state;
+  }
+
+  /** @throws FAILED_PRECONDITION naming what cannot be done unless the container is in one of these states. */
+  need(action: string, ...states: readonly (ProcessState | "paused")[]): void {
+    const { state } = this;
+    if (state !== undefined && states.includes(state)) return;
+    throw new StatusError("FAILED_PRECONDITION", `Cannot ${action}: it is ${state ?? "not created"}, wanted ${states.join(" or ")}`);
+  }
+
+  /** What the container is made from. @throws FAILED_PRECONDITION when the container is not created yet. */
+  get config(): OciSpec {
+    if (this.#config) return this.#config;
     throw new StatusError("FAILED_PRECONDITION", `The container ${JSON.stringify(this.id)} is not created yet`);
   }
 
-  created(command: OciProcess, init: GuestProcess): void {
-    this.#command = command;
+  set config(config: OciSpec) {
+    this.#config = config;
+  }
+
+  created(init: GuestProcess): void {
     this.#processes.set(this.id, init);
   }
 

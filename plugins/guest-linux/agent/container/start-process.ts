@@ -14,17 +14,14 @@ import type { GuestContainer } from "./guest-container.ts";
 /** Runs the container: resolves when its own process runs. @throws as GuestProcess.start. */
 export function startContainer(container: GuestContainer, signal: AbortSignal): Promise<void> {
   return container.turns.run(async () => {
-    const { id, files, command, init } = container;
+    const { id, files, init } = container;
     if (!init) throw new StatusError("NOT_FOUND", `There is no container ${JSON.stringify(id)}`);
-    // Outside of what undoes a failed start: refusing a second one must not end the process that runs.
-    if (init.state !== "created") {
-      throw new StatusError("FAILED_PRECONDITION", `Cannot start the container: its process is ${init.state}, wanted created`);
-    }
+    container.need("start the container", "created"); // outside of what undoes a failed start: refusing a second one must not end the process that runs
     const logFile = join(files.directory, "log");
     const launch = {
       runtimeProgram: files.runtime.program,
       logFile,
-      search: commandSearch(files.rootfs, command),
+      search: commandSearch(files.rootfs, container.config.process),
       run: (pipes: ProcessPipes) => runContainer(files.runtime, id, files.directory, logFile, pipes),
     };
     try {
@@ -46,12 +43,7 @@ export async function startExec(
 ): Promise<void> {
   const id = checkId("exec_id", execId);
   const command = processFromWire(wire);
-  if (container.init?.state !== "running") {
-    throw new StatusError(
-      "FAILED_PRECONDITION",
-      `Cannot execute in the container: it is ${container.init?.state ?? "not created"}, wanted running`,
-    );
-  }
+  container.need("execute in the container", "running");
   const { files } = container;
   const process = new GuestProcess(await openPipes(agent.fifos));
   const [processFile, logFile] = [join(files.directory, `${id}.json`), join(files.directory, `${id}.log`)];
@@ -79,7 +71,7 @@ export async function startExec(
 }
 
 function processFromWire(wire: WireProcess | null): OciProcess {
-  const nothing = { Resources: null, CgroupsPath: "", Namespaces: [], MaskedPaths: [], ReadonlyPaths: [] };
+  const nothing = { Resources: null, CgroupsPath: "", Namespaces: [], MaskedPaths: [], ReadonlyPaths: [], Devices: [] };
   const root = { Path: "/", Readonly: false };
   const { process } = ociFromWire({ Version: "", Process: wire, Root: root, Hostname: "", Mounts: [], Annotations: {}, Linux: nothing });
   if (process.terminal) throw new StatusError("UNIMPLEMENTED", "Cannot give the process a terminal: this agent serves none");

@@ -31,7 +31,10 @@ export async function createSandbox(agent: Agent, request: CreateSandboxRequest,
     agent.sandbox = undefined;
     throw error;
   }
-  // The first container will need them, and until it comes there is time.
-  agent.fifos.warm().catch((error: unknown) => agent.log.error(messageOf(error)));
+  // The first container will need the pipes, and until it comes there is time; then for what may be plugged in later.
+  void agent.fifos
+    .warm()
+    .catch((error: unknown) => agent.log.error(messageOf(error)))
+    .then(() => agent.modules.loadAhead());
   return {};
 }

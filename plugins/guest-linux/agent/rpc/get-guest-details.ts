@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { GuestDetailsRequest, GuestDetailsResponse } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
+import { DISK_DRIVERS } from "../disk/disk.ts";
 import { STORAGE_DRIVERS } from "../storage/plan.ts";
 import { AGENT_VERSION } from "../version.ts";
 
@@ -16,7 +17,7 @@ export async function getGuestDetails({ paths }: Agent, request: GuestDetailsReq
     agent_details: {
       version: AGENT_VERSION,
       init_daemon: false,
-      device_handlers: [],
+      device_handlers: DISK_DRIVERS,
       storage_handlers: STORAGE_DRIVERS,
       supports_seccomp: status.includes("\nSeccomp:"),
     },

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { setPriority } from "node:os";
 import { ToolError } from "./tool-error.ts";
 
 /** Runs a tool of the guest to its end and answers its output. Arguments are never put together into a command line. */
@@ -7,11 +8,15 @@ export type RunTool = (args: readonly string[], signal?: AbortSignal) => Promise
 /** More than any of these tools has to say. */
 const MAX_OUTPUT_BYTES = 64 * 1024;
 
-/** Runs `program`, which may be a multi-call binary such as busybox. @throws ToolError when it cannot be run or fails. */
-export function toolRunner(program: string): RunTool {
+/**
+ * Runs `program`, which may be a multi-call binary such as busybox; with a niceness of 19 only when nothing else wants the processor.
+ * @throws ToolError when it cannot be run or fails.
+ */
+export function toolRunner(program: string, { niceness = 0 } = {}): RunTool {
   return (args, signal) =>
     new Promise((resolve, reject) => {
       const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...(signal && { signal, killSignal: "SIGKILL" }) });
+      if (niceness > 0 && child.pid !== undefined) setPriority(child.pid, niceness);
       const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
       child.once("error", (error) => reject(signal?.aborted ? signal.reason : new ToolError(`${program}: ${error.message}`, "", "")));
       child.once("close", (code, killedBy) => {

@@ -1,9 +1,9 @@
-import { watch } from "node:fs";
 import { access, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { withDeadline } from "tapvisor/plugin";
 import type { GuestPaths } from "../guest-paths.ts";
+import { watchUntil } from "../watch-until.ts";
 
 /** How long a device that was plugged in may take to appear: Kata's own limit. */
 export const DEVICE_TIMEOUT_MS = 3000;
@@ -12,20 +12,9 @@ const LOOK_EVERY_MS = 10;
 
 /** Waits for a node in /dev. @throws TIMEOUT after `DEVICE_TIMEOUT_MS`, ABORTED. */
 export async function awaitNode(path: string, signal: AbortSignal): Promise<void> {
-  await withDeadline({ what: `the device ${path}`, timeoutMs: DEVICE_TIMEOUT_MS, signal }, async (ended) => {
-    const watcher = watch(dirname(path));
-    try {
-      const changed = () =>
-        new Promise<void>((resolve) => {
-          watcher.once("change", () => resolve());
-          watcher.once("error", () => resolve());
-          ended.addEventListener("abort", () => resolve(), { once: true });
-        });
-      for (let next = changed(); !ended.aborted && !(await exists(path)); next = changed()) await next;
-    } finally {
-      watcher.close();
-    }
-  });
+  await withDeadline({ what: `the device ${path}`, timeoutMs: DEVICE_TIMEOUT_MS, signal }, (ended) =>
+    watchUntil(dirname(path), async () => (await exists(path)) || undefined, ended),
+  );
 }
 
 /** The virtio-fs devices that are bound now, as one comparable text; a kernel before 6.9 does not show their tags. */

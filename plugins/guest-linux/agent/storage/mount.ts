@@ -1,5 +1,6 @@
 import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { posix } from "node:path";
+import { awaitDisk, type DiskWorld } from "../disk/await-disk.ts";
 import type { GuestPaths } from "../guest-paths.ts";
 import type { RunTool } from "../runtime/run-tool.ts";
 import { ToolError } from "../runtime/tool-error.ts";
@@ -17,10 +18,11 @@ export function reserveStorages(steps: readonly Step[]): HeldStorage {
   return { targets: steps.flatMap((step) => (step.kind === "mount" ? [step.target] : [])), directories: [] };
 }
 
-export interface MountTools {
-  readonly paths: GuestPaths;
+export interface MountTools extends DiskWorld {
   readonly busybox: RunTool;
 }
+
+type MountStep = Extract<Step, { kind: "mount" }>;
 
 /**
  * All steps in one process, since each costs some ten milliseconds under emulation. The values are arguments, never part of the script. It writes one
@@ -43,8 +45,7 @@ export async function mountStorages(steps: readonly Step[], held: HeldStorage, t
   for (const step of steps) {
     // A directory under no mount of these steps needs no process.
     if (step.kind === "directory" && !inside(step.path)) await makeDirectory(step.path, held);
-    else rest.push(step);
-    if (step.kind === "mount" && step.awaits === "device") await awaitNode(step.source, signal);
+    else rest.push(step.kind === "mount" ? await whenPlugged(step, tools, signal) : step);
   }
   const deadline = performance.now() + DEVICE_TIMEOUT_MS;
   for (let at = 0; at < rest.length; ) {
@@ -61,6 +62,16 @@ export async function mountStorages(steps: readonly Step[], held: HeldStorage, t
       await awaitVirtioFsChange(tools.paths, devices, Math.min(left, devices === "" ? left : RETRY_MS), signal);
     }
   }
+}
+
+/** The step with the disk's node as its source, when the disk is there. */
+async function whenPlugged(step: MountStep, tools: MountTools, signal: AbortSignal): Promise<MountStep> {
+  if (step.awaits === "device") await awaitNode(step.source, signal);
+  if (typeof step.awaits !== "object") return step;
+  const { node, readonly } = await awaitDisk(tools, step.awaits, signal);
+  // A file system that was not unmounted has a journal to replay, and on such a disk nothing can be.
+  const options = readonly && /^ext[34]$/.test(step.fstype) ? `${step.options},noload` : step.options;
+  return { ...step, source: node, options };
 }
 
 const RETRY_MS = 50;

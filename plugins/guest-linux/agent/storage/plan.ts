@@ -1,4 +1,5 @@
 import type { StorageMessage } from "tapvisor/protocol";
+import { type Disk, parseDisk } from "../disk/disk.ts";
 import { checkOpenPath, type GuestPaths } from "../guest-paths.ts";
 import { joinOptions, refuse } from "./options.ts";
 import { overlay } from "./overlayfs.ts";
@@ -15,8 +16,8 @@ export type Step =
       readonly options: string;
       readonly source: string;
       readonly target: string;
-      /** A device that may have been plugged in just now: a virtio-fs tag, or a node in /dev. */
-      readonly awaits?: "virtio-fs" | "device";
+      /** What may have been plugged in just now: a virtio-fs tag, a node in /dev, or a disk, whose node is the source then. */
+      readonly awaits?: "virtio-fs" | "device" | Disk;
     };
 
 /** What a storage handler may use: where things are, a directory of the owner's own, what is mounted by the steps before. */
@@ -39,11 +40,8 @@ const HANDLERS: Readonly<Record<string, StorageHandler>> = {
     if (!/^[\w.-]{1,31}$/.test(storage.source)) refuse(storage, `the tag ${JSON.stringify(storage.source)} is not usable`);
     return [straight(storage, "9p", storage.options)];
   },
-  blk: (storage, { paths }) => {
-    if (!new RegExp(`^${paths.dev}/[a-z]+[a-z0-9]*$`).test(storage.source)) refuse(storage, `wanted a source such as ${paths.dev}/vdb`);
-    if (!/^[a-z][a-z0-9]{1,15}$/.test(storage.fstype)) refuse(storage, `the file system ${JSON.stringify(storage.fstype)} is not usable`);
-    return [straight(storage, storage.fstype, storage.options, "device")];
-  },
+  blk: disk,
+  scsi: disk,
   overlayfs: overlay,
   ephemeral: tmpfs,
   local: tmpfs,
@@ -69,7 +67,15 @@ export function planStorages(storages: readonly StorageMessage[], paths: GuestPa
   return steps;
 }
 
-function straight(storage: StorageMessage, fstype: string, options: readonly string[], awaits?: "virtio-fs" | "device"): Step {
+/** A file system on a disk: by where the disk is plugged in, or by a node in /dev. */
+function disk(storage: StorageMessage, { paths }: PlanContext): readonly Step[] {
+  const { driver, source, fstype, options } = storage;
+  if (!/^[a-z][a-z0-9]{1,15}$/.test(fstype)) refuse(storage, `the file system ${JSON.stringify(fstype)} is not usable`);
+  const isNode = new RegExp(`^${paths.dev}/[a-z]+[a-z0-9]*$`).test(source);
+  return [straight(storage, fstype, options, isNode ? "device" : parseDisk(driver, source))];
+}
+
+function straight(storage: StorageMessage, fstype: string, options: readonly string[], awaits?: "virtio-fs" | "device" | Disk): Step {
   const { source, mount_point: target } = storage;
   return { kind: "mount", fstype, options: joinOptions(storage, options), source, target, ...(awaits && { awaits }) };
 }

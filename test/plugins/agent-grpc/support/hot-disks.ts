@@ -10,7 +10,7 @@ const SCSI_ID = 7;
 export async function hotDisks(vm: VmGrant, directory: string) {
   const lease = await leaseMachine(vm);
   const run = (command: string, args: object) => lease.machine.execute(command, args as Readonly<Record<string, unknown>>);
-  await run("device_add", { driver: "virtio-scsi-pci", id: "test-scsi", bus: "port7" });
+  await run("device_add", { driver: "virtio-scsi-pci", id: "test-scsi", bus: "bridge" });
   let plugged = 0;
   return {
     /** An empty disk of 1 MiB; disposing takes it out. */

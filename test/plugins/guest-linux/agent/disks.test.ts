@@ -1,5 +1,6 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { guestServiceDefinition } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
@@ -25,7 +26,7 @@ s.test("a disk is found by its place, a SCSI disk by id and LUN, another by its 
   await using here = await world();
   await here.sys.scsiDisk("1:3", "sdb", { sectors: 2 ** 31 });
   await here.sys.scsiDisk("0:3", "sda");
-  await here.sys.scsiDisk("10:3", "sdc");
+  await here.sys.scsiDisk("11:3", "sdc");
   await here.sys.pciDisk("10", "0a", "vdb", { sectors: 8 });
   const find = (request: object) => here.guest.raw(FindDisk, request);
   assert.equal(await find(scsi("0:3")), { node: join(here.guest.paths.dev, "sda"), bytes: "8192" });
@@ -48,12 +49,14 @@ s.test("a SCSI disk that is not there is looked for on the bus, once", async () 
   await here.sys.scsiHost();
   const scan = join(here.guest.paths.sys, "class/scsi_host/host2/scan");
   const finding = here.guest.raw(FindDisk, scsi("1:30"));
-  while ((await readFile(scan, "utf8")) === "") await new Promise((resolve) => setTimeout(resolve, 5));
+  while ((await readFile(scan, "utf8")) === "") await delay(5);
   assert.is(await readFile(scan, "utf8"), "0 1 30");
   await writeFile(scan, "");
+  await writeFile(join(here.guest.paths.dev, "another"), "");
+  await delay(100); // in which it looks again, and not on the bus
+  assert.is(await readFile(scan, "utf8"), "");
   await here.sys.scsiDisk("1:30", "sda");
   await finding;
-  assert.is(await readFile(scan, "utf8"), "");
 });
 
 s.test("an address of another form, or a driver of another name, is INVALID_ARGUMENT", async () => {
@@ -84,7 +87,7 @@ s.test("a released SCSI disk leaves the kernel, another stays for its unplugging
   await here.sys.pciDisk("10", "05", "vdb");
   await here.guest.raw(ReleaseDisk, scsi("0:3"));
   await here.guest.raw(ReleaseDisk, blk("10/05"));
-  const deleted = (name: string) => readFile(join(here.guest.paths.sys, "block", name, "device/delete"), "utf8");
+  const deleted = (name: string) => readFile(join(here.guest.paths.sys, "class/block", name, "device/delete"), "utf8");
   assert.equal([await deleted("sda"), await deleted("vdb")], ["1", ""]);
   await here.guest.raw(ReleaseDisk, scsi("0:4"));
   await here.sys.gone("sda");
@@ -94,7 +97,7 @@ s.test("a released SCSI disk leaves the kernel, another stays for its unplugging
 s.test("a disk that another device is made of, or that a container has, is in use and stays", async () => {
   await using here = await world();
   await here.sys.scsiDisk("0:3", "sda");
-  const holder = join(here.guest.paths.sys, "block/sda/holders/dm-0");
+  const holder = join(here.guest.paths.sys, "class/block/sda/holders/dm-0");
   await mkdir(holder);
   const held = await refusal(here.guest.raw(ReleaseDisk, scsi("0:3")));
   assert.equal([held.status, held.text.includes("dm-0")], [status.FAILED_PRECONDITION, true]);
@@ -102,7 +105,7 @@ s.test("a disk that another device is made of, or that a container has, is in us
   await create(here.guest, [device("scsi", "0:3", "/dev/data")]);
   const had = await refusal(here.guest.raw(ReleaseDisk, scsi("0:3")));
   assert.equal([had.status, had.text.includes("container c")], [status.FAILED_PRECONDITION, true]);
-  assert.is(await readFile(join(here.guest.paths.sys, "block/sda/device/delete"), "utf8"), "");
+  assert.is(await readFile(join(here.guest.paths.sys, "class/block/sda/device/delete"), "utf8"), "");
   await here.guest.call("RemoveContainer", { container_id: "c" });
   await here.guest.raw(ReleaseDisk, scsi("0:3"));
 });
@@ -164,7 +167,7 @@ s.test("a container whose disk does not come is not made, and nothing of it is l
   await using here = await world();
   const creating = create(here.guest, [device("scsi", "0:3", "/dev/data")], {}, { timeoutMs: 300 });
   assert.is((await refusal(creating)).status, status.DEADLINE_EXCEEDED);
-  while (here.guest.agent.containers.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (here.guest.agent.containers.size > 0) await delay(10);
   await here.guest.raw(ReleaseDisk, scsi("0:3"));
 });
 

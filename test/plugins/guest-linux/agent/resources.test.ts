@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 import { guestServiceDefinition } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { runOn } from "../../../../plugins/guest-linux/agent/cpu/vcpus.ts";
-import { lateModules } from "../../../../plugins/guest-linux/agent/modules.ts";
+import { lateModules, type Modules } from "../../../../plugins/guest-linux/agent/modules.ts";
 import { suite } from "../../../support/suite.ts";
 import { tempDirectory } from "../../../support/temp.ts";
 import { type FakeGuest, fakeGuest, refusal } from "./support/fake-guest.ts";
@@ -99,63 +99,83 @@ s.test("memory blocks that the kernel refuses are named, and the others come onl
   assert.match(here.guest.logged.at(-1) ?? "", "memory1");
 });
 
-s.test("the modules are loaded once, in order, each file once", async () => {
-  await using directory = await tempDirectory();
-  const index = join(directory.path, "modules.json");
-  const modules = { virtio_net: ["/n.ko"], sd_mod: ["/s.ko", "/d.ko"], virtio_mem: ["/m.ko"], virtio_scsi: ["/s.ko", "/v.ko"] };
-  await writeFile(index, JSON.stringify(modules));
+async function modules(index: Readonly<Record<string, readonly string[]>> | undefined, run: (files: readonly string[]) => Promise<string>) {
+  const directory = await tempDirectory();
+  const path = join(directory.path, "modules.json");
+  if (index) await writeFile(path, JSON.stringify(index));
+  const logged: string[] = [];
+  const log = { warn: () => {}, error: (message: string) => void logged.push(message) };
+  const late = lateModules(path, (args) => run(args.slice(args.lastIndexOf("sh") + 1)), log);
+  return { late, logged, [Symbol.asyncDispose]: directory[Symbol.asyncDispose] };
+}
+
+s.test("each group of modules is loaded once, in order, each file once", async () => {
   const runs: (readonly string[])[] = [];
-  const late = lateModules(index, async (args) => String(runs.push(args)), { warn: () => {}, error: assert.unreachable });
-  await Promise.all([late.load(), late.load()]);
-  await late.load();
-  assert.is(runs.length, 1);
-  assert.equal(runs[0]?.slice(-4), ["/m.ko", "/s.ko", "/v.ko", "/d.ko"]);
+  const index = { virtio_net: ["/n.ko"], sd_mod: ["/s.ko", "/d.ko"], virtio_mem: ["/m.ko"], virtio_scsi: ["/s.ko", "/v.ko"] };
+  await using here = await modules(index, async (files) => String(runs.push(files)));
+  await here.late.loadAhead();
+  assert.equal(runs, [["/m.ko"]], "what disks need is not loaded at once");
+  await Promise.all([here.late.disks(), here.late.disks(), here.late.memory()]);
+  assert.equal(runs, [["/m.ko"], ["/s.ko", "/v.ko", "/d.ko"]]);
+  assert.equal(here.logged, []);
+});
+
+s.test("what disks need is loaded after a while, needed or not", async () => {
+  let load = () => {};
+  const loaded = new Promise<void>((resolve) => {
+    load = resolve;
+  });
+  await using here = await modules({ sd_mod: ["/d.ko"] }, async () => {
+    load();
+    return "";
+  });
+  await here.late.loadAhead();
+  await loaded;
 });
 
 s.test("a module that cannot be loaded is logged, and a kernel without an index has none to load", async () => {
-  await using directory = await tempDirectory();
-  const logged: string[] = [];
-  const log = { warn: () => {}, error: (message: string) => void logged.push(message) };
   const failing = async () => {
     throw new Error("insmod: can't insert");
   };
-  await lateModules(join(directory.path, "none"), failing, log).load();
-  assert.equal(logged, []);
-  await writeFile(join(directory.path, "modules.json"), '{"sd_mod":["/x.ko"]}');
-  await lateModules(join(directory.path, "modules.json"), failing, log).load();
-  assert.equal(logged, ["Cannot load the kernel modules: insmod: can't insert"]);
+  await using none = await modules(undefined, failing);
+  await none.late.disks();
+  assert.equal(none.logged, []);
+  await using bad = await modules({ sd_mod: ["/x.ko"] }, failing);
+  await bad.late.disks();
+  assert.equal(bad.logged, ["Cannot load kernel modules: insmod: can't insert"]);
 });
 
-s.test("the modules are loaded after CreateSandbox has been answered; a container does not wait for them, a disk does", async () => {
-  await using here = await world();
-  let loading = 0;
-  let release = () => {};
-  const loaded = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  const held = {
-    load() {
-      loading++;
-      return loaded;
-    },
-  };
-  Object.assign(here.guest.agent, { modules: held });
-  await mkdir(here.guest.paths.dev);
-  await here.guest.call("CreateSandbox", { sandbox_id: "s" });
-  await here.guest.call("CreateContainer", { container_id: "c", OCI: here.guest.spec(["true"]) });
-  assert.is(loading, 1);
-  await here.sys.scsiDisk("0:3", "sda");
-  const waiting = [
-    here.guest.raw(guestServiceDefinition.FindDisk, { driver: "scsi", address: "0:3" }),
-    here.guest.raw(guestServiceDefinition.ReleaseDisk, { driver: "scsi", address: "0:4" }),
-    sync(here.guest, 0),
-  ];
-  let answered = 0;
-  for (const each of waiting) void each.then(() => answered++);
-  await here.guest.call("RemoveContainer", { container_id: "c" });
-  assert.is(answered, 0);
-  release();
-  await Promise.all(waiting);
-});
+s.test(
+  "the modules are loaded after CreateSandbox has been answered; a container does not wait for them, what needs them does",
+  async () => {
+    await using here = await world();
+    let ahead = 0;
+    let release = () => {};
+    const loaded = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const held: Modules = { memory: () => loaded, disks: () => loaded, loadAhead: async () => void ahead++ };
+    Object.assign(here.guest.agent, { modules: held });
+    await mkdir(here.guest.paths.dev);
+    await here.guest.call("CreateSandbox", { sandbox_id: "s" });
+    await here.guest.call("CreateContainer", { container_id: "c", OCI: here.guest.spec(["true"]) });
+    assert.is(ahead, 1);
+    await here.sys.scsiDisk("0:3", "sda");
+    await here.sys.pciDisk("10", "05", "vda");
+    const { FindDisk, ReleaseDisk } = guestServiceDefinition;
+    const waiting = [
+      here.guest.raw(FindDisk, { driver: "scsi", address: "0:3" }),
+      here.guest.raw(ReleaseDisk, { driver: "scsi", address: "0:4" }),
+      sync(here.guest, 0),
+    ];
+    let answered = 0;
+    for (const each of waiting) void each.then(() => answered++);
+    await here.guest.raw(FindDisk, { driver: "blk", address: "10/05" });
+    await here.guest.call("RemoveContainer", { container_id: "c" });
+    assert.is(answered, 0);
+    release();
+    await Promise.all(waiting);
+  },
+);
 
 s.run();

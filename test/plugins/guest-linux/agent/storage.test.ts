@@ -2,6 +2,7 @@ import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { GUEST_PATHS, type GuestPaths } from "../../../../plugins/guest-linux/agent/guest-paths.ts";
+import { lateModules } from "../../../../plugins/guest-linux/agent/modules.ts";
 import { ToolError } from "../../../../plugins/guest-linux/agent/runtime/tool-error.ts";
 import { StatusError } from "../../../../plugins/guest-linux/agent/status.ts";
 import { mountStorages, reserveStorages, unmountStorages } from "../../../../plugins/guest-linux/agent/storage/mount.ts";
@@ -117,7 +118,7 @@ async function world() {
   const at = (name: string) => join(directory.path, name);
   const paths: GuestPaths = { ...GUEST_PATHS, open: [at("open")], sys: at("sys"), dev: at("dev"), mounts: at("mounts") };
   await Promise.all([mkdir(at("dev")), mkdir(at("sys/bus/virtio/drivers/virtiofs"), { recursive: true }), writeFile(paths.mounts, "")]);
-  const disks = { paths, modules: { load: async () => {} } };
+  const disks = { paths, modules: lateModules(at("none"), async () => "", { warn: () => {}, error: () => {} }) };
   return { at, paths, disks, own: at("own"), [Symbol.asyncDispose]: directory[Symbol.asyncDispose] };
 }
 

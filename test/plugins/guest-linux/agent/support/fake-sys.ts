@@ -9,7 +9,7 @@ export function fakeSys({ sys, dev }: Pick<GuestPaths, "sys" | "dev">) {
     await writeFile(path, content);
   };
   const block = async (name: string, { numbers = "8:0", sectors = 16, readonly = false } = {}) => {
-    const directory = join(sys, "block", name);
+    const directory = join(sys, "class/block", name);
     await put(join(directory, "dev"), `${numbers}\n`);
     await put(join(directory, "size"), `${sectors}\n`);
     await put(join(directory, "ro"), readonly ? "1\n" : "0\n");
@@ -43,7 +43,7 @@ export function fakeSys({ sys, dev }: Pick<GuestPaths, "sys" | "dev">) {
       for (const [index, each] of online.entries()) await put(join(directory, `cpu${index + 1}/online`), each ? "1\n" : "0\n");
     },
     async gone(name: string) {
-      await rm(join(sys, "block", name), { recursive: true });
+      await rm(join(sys, "class/block", name), { recursive: true });
     },
   };
 }

@@ -1,0 +1,50 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
+import { type AgentClient, type Call, isTapvisorError, TapvisorError } from "tapvisor/plugin";
+import { guestServiceDefinition as rpc } from "tapvisor/protocol";
+import { foundDisk, guestResources } from "./answers.ts";
+import type { Send } from "./sender.ts";
+
+/** The calls of `tapvisor.Guest`. A guest without it, a Kata guest say, answers UNIMPLEMENTED; it is asked once a connection. */
+export function guestCalls(send: Send): Pick<AgentClient, "syncResources" | "findDisk" | "releaseDisk"> {
+  let isServed = true;
+
+  async function ask<Request, Response>(
+    name: keyof typeof rpc & Parameters<Send>[0],
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    call: Call,
+    options?: { readonly subject: string },
+  ): Promise<Response | undefined> {
+    if (!isServed) return undefined;
+    try {
+      return await send(name, method, request, call, options);
+    } catch (error) {
+      if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== "UNIMPLEMENTED") throw error;
+      isServed = false;
+      return undefined;
+    }
+  }
+
+  return {
+    syncResources: async ({ vcpus }, call) => {
+      if (vcpus === 0) throw noVcpus();
+      const answer = await ask("SyncResources", rpc.SyncResources, { vcpus: vcpus ?? 0 }, call);
+      return answer && guestResources(answer);
+    },
+    findDisk: async ({ driver, address }, call) => {
+      const subject = `disk "${address}"`;
+      const answer = await ask("FindDisk", rpc.FindDisk, { driver, address }, call, { subject });
+      return answer && foundDisk(answer, subject);
+    },
+    releaseDisk: async ({ driver, address }, call) => {
+      await ask("ReleaseDisk", rpc.ReleaseDisk, { driver, address }, call, { subject: `disk "${address}"` });
+    },
+  };
+}
+
+/** On the wire 0 leaves the vCPUs as they are. */
+function noVcpus(): TapvisorError {
+  return new TapvisorError("AGENT_FAILED", "Cannot have the guest run on 0 vCPUs: wanted 1 or more", {
+    data: { method: "SyncResources", status: "INVALID_ARGUMENT" },
+  });
+}

@@ -1,0 +1,14 @@
+import type { SyncResourcesRequest, SyncResourcesResponse } from "tapvisor/protocol";
+import type { Agent } from "../agent.ts";
+import { memoryBytes } from "../cpu/memory.ts";
+import { runOn, vcpusOf } from "../cpu/vcpus.ts";
+import type { RpcContext } from "../unary.ts";
+
+export async function syncResources(agent: Agent, { vcpus }: SyncResourcesRequest, { signal }: RpcContext): Promise<SyncResourcesResponse> {
+  await agent.modules.memory(); // what is asked about may be memory that only its driver makes the kernel's
+  return agent.vcpuTurns.run(async () => {
+    if (vcpus > 0) await runOn(agent.paths.sys, vcpus, signal);
+    const online = vcpusOf(agent.paths.sys).filter((vcpu) => vcpu.online);
+    return { online_vcpus: online.length, memory_bytes: String(await memoryBytes(agent.paths.proc)) };
+  }, signal);
+}
