@@ -35,6 +35,28 @@ step({
   work: () => run(process.execPath, ["--import", "tsx", "scripts/example-rootfs.ts"]),
 });
 
+// The tests make file systems on disk images.
+if (process.argv.includes("--tests")) ensureProgram("mke2fs", "e2fsprogs");
+
+/** Installs the Debian package of a program that is not there, as root or through sudo. */
+function ensureProgram(program, debianPackage) {
+  const places = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+  if (places.some((place) => existsSync(join(place, program)))) return;
+  console.error(`set-up: ${debianPackage}`);
+  const sudo = process.getuid() === 0 ? [] : ["sudo", "-n"];
+  const [apt, ...args] = [
+    ...sudo,
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "apt-get",
+    "install",
+    "-y",
+    "--no-install-recommends",
+    debianPackage,
+  ];
+  run(apt, args);
+}
+
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;

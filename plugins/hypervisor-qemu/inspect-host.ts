@@ -65,7 +65,8 @@ async function programs(check: string, names: readonly string[], debianPackage: 
 async function root(): Promise<Finding> {
   const check = "root";
   if (process.geteuid?.() === 0) return { check, level: "ok", found: "runs as root" };
-  return { check, level: "missing", found: "not root: host directories cannot be shared with a VM", fix: "run as root or with sudo" };
+  const found = "not root: a directory is copied into a disk image as root file system, and cannot be mounted";
+  return { check, level: "degraded", found, fix: "run as root or with sudo to share host directories" };
 }
 
 async function memory(): Promise<Finding> {

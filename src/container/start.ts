@@ -1,9 +1,11 @@
+import { messageOf } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { handOverDisks } from "../device/hand-over.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { transact } from "../engine/transaction.ts";
+import { RESOURCES } from "../resource/ledger.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import type { GuestProcessIntent } from "../sandbox/own-holdings.ts";
 import { requireSandbox } from "../sandbox/state.ts";
@@ -51,12 +53,20 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     } catch (error) {
       sb.processes.get(id)?.close();
       sb.processes.delete(id);
+      await giveBackResources(sb, id);
       const incomplete = sb.journal.record.holdings.some(({ container, status }) => container === id && status === "failed");
       await noteContainer(sb, id, incomplete ? "failed" : "stopped");
       throw error;
     }
     await runPoststartHooks(sb, record.config, signal);
   });
+}
+
+/** A container that could not be started is stopped, and one that is stopped has no share of the VM's vCPUs and memory. */
+async function giveBackResources(sb: SandboxContext, id: string): Promise<void> {
+  await releaseHoldings(sb, (holding) => holding.container === id && holding.kind === RESOURCES).catch((error) =>
+    sb.log.error({ container: id, reason: messageOf(error) }, "could not store that vCPUs and memory have been given back"),
+  );
 }
 
 /** Gives back what a stopped container still has, its files for one, since what comes anew has the same names. @throws RELEASE_INCOMPLETE. */

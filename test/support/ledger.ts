@@ -71,6 +71,11 @@ function checkInside(record: SandboxRecord, vm: VmSnapshot | undefined, check: C
 function checkSize(record: SandboxRecord, vm: VmSnapshot | undefined, check: Check): void {
   if (!vm || record.holdings.some(({ kind, status }) => kind === "resources" && status !== "held")) return;
   const { target, granted } = ledgerOf(record);
+  for (const { kind, container = "" } of record.holdings) {
+    const state = record.containers[container]?.state ?? "gone";
+    if (kind === "resources")
+      check(["ready", "running", "paused", "failed"].includes(state), `${container} is ${state} and has a share of the VM`);
+  }
   const size = ({ vcpus, memoryBytes }: { readonly vcpus: number; readonly memoryBytes: number }) => `${vcpus} vCPUs, ${memoryBytes} bytes`;
   check(
     size(target) === size({ vcpus: vm.onlineVcpus, memoryBytes: vm.memoryBytes }),

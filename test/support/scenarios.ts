@@ -52,15 +52,19 @@ async function endedContainer(fake: FakeEngine): Promise<Container> {
   return container;
 }
 
-/** A container that failed to start is `stopped`, whatever it was before; its process in the guest may have come and gone. */
+/**
+ * A container that failed to start is `stopped`, whatever it was before, and its share of the VM given back; its process in the guest may have come
+ * and gone.
+ */
 function asStopped({ world, records, files }: Everything): unknown {
   const stopped = ({ exitCode: _, ...container }: ContainerRecord) => ({ ...container, state: "stopped" });
-  const vms = world.vms.map(({ guest, ...vm }) => ({
+  const vms = world.vms.map(({ guest, vcpus: _, onlineVcpus: __, memoryBytes: ___, ...vm }) => ({
     ...vm,
     guest: { ...guest, containers: guest.containers.map((each) => ({ ...each, state: "any", exitCode: 0 })) },
   }));
-  const changed = records.map((record) => ({
+  const changed = records.map(({ granted: _, ...record }) => ({
     ...record,
+    holdings: record.holdings.filter(({ kind }) => kind !== "resources"),
     containers: Object.fromEntries(Object.entries(record.containers).map(([id, container]) => [id, stopped(container)])),
   }));
   return { vms, records: changed, files };
@@ -163,7 +167,7 @@ export const SCENARIOS: readonly Scenario[] = [
     failure: "back",
     unlike: asStopped,
     async prepare(fake) {
-      const container = await (await runningSandbox(fake)).createContainer(web(fake));
+      const container = await (await runningSandbox(fake)).createContainer(full(fake));
       return (signal) => container.start(cancel(signal));
     },
   },

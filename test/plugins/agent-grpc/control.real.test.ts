@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Call, type GuestDevice, type GuestDisk, MiB, type OciResources, type OciSpec } from "tapvisor/plugin";
@@ -6,7 +5,7 @@ import { collectChecks, quietCall, runChecks } from "tapvisor/testing";
 import * as assert from "uvu/assert";
 import { suite } from "../../support/suite.ts";
 import { failure } from "./expect.ts";
-import { type MachineGuest, machineGuest } from "./support/machine-guest.ts";
+import { diskTool, type MachineGuest, machineGuest } from "./support/machine-guest.ts";
 
 const s = suite("agent-grpc and the guest's agent: pause, limits, devices and resources");
 
@@ -230,7 +229,7 @@ async function devicesWork(guest: MachineGuest): Promise<void> {
 async function aDirtyDiskIsMountedReadOnly(guest: MachineGuest): Promise<void> {
   const { client, plug, rootfs } = guest;
   const path = await rootfs("dirty");
-  execFileSync("debugfs", ["-w", "-R", "feature needs_recovery", path], { stdio: "ignore" });
+  diskTool("debugfs", "-w", "-R", "feature needs_recovery", path);
   const disk = await plug("scsi", path, { readonly: true });
   const mountPoint = "/run/kata-containers/dirty/rootfs";
   const storage = { driver: "scsi", source: disk.address, fstype: "ext4", options: ["ro"], mountPoint };

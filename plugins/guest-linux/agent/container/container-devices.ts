@@ -18,7 +18,8 @@ export interface WantedDevice {
 export function wantedDevices(messages: readonly DeviceMessage[]): readonly WantedDevice[] {
   const paths = new Set<string>();
   return messages.map(({ type, id, container_path: path }) => {
-    if (!posix.isAbsolute(path) || posix.normalize(path) !== path || path.endsWith("/") || paths.has(path)) {
+    const plain = posix.isAbsolute(path) && posix.normalize(path) === path && !path.endsWith("/") && !path.includes("\0");
+    if (!plain || paths.has(path)) {
       throw new StatusError(
         "INVALID_ARGUMENT",
         `Cannot make a device at ${JSON.stringify(path)}: wanted an absolute path that no other has`,

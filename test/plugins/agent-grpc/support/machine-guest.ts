@@ -54,7 +54,7 @@ export async function machineGuest(): Promise<MachineGuest> {
       qmp,
       async rootfs(name) {
         const path = await blank(at(name));
-        execFileSync("mkfs.ext4", ["-q", "-F", "-d", at("rootfs"), path]);
+        diskTool("mkfs.ext4", "-q", "-F", "-d", at("rootfs"), path);
         return path;
       },
       async image(name, content) {
@@ -90,6 +90,11 @@ export async function machineGuest(): Promise<MachineGuest> {
     await dispose();
     throw error;
   }
+}
+
+/** A program of e2fsprogs, which lies where only an administrator looks for programs. */
+export function diskTool(name: string, ...args: readonly string[]): void {
+  execFileSync(name, args, { stdio: "ignore", env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
 }
 
 async function argumentsOf(guest: Guest, at: (name: string) => string): Promise<string[]> {

@@ -173,7 +173,7 @@ s.test("a container whose disk does not come is not made, and nothing of it is l
 
 s.test("a device without a place of its own in the container, or without an address, is INVALID_ARGUMENT", async () => {
   await using here = await world();
-  for (const bad of ["", "dev/data", "/dev/../etc", "/dev/data/"]) {
+  for (const bad of ["", "dev/data", "/dev/../etc", "/dev/data/", "/dev/da\0ta"]) {
     assert.is((await refusal(create(here.guest, [device("scsi", "0:3", bad)]))).status, status.INVALID_ARGUMENT, bad);
   }
   const twice = [device("scsi", "0:3", "/dev/data"), device("scsi", "0:4", "/dev/data")];
