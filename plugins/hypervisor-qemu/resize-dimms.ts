@@ -11,10 +11,10 @@ import {
 import { DIMM_SLOTS } from "./command-line.ts";
 import { isRefusal } from "./device-steps.ts";
 import { checkHostMemory } from "./host-memory.ts";
-import { resized, whyKept } from "./kept.ts";
 import type { Machine } from "./machine.ts";
 import { plugDimm, removeDimmMemory } from "./plan-resize.ts";
 import type { MemoryTarget } from "./resize-virtio-mem.ts";
+import { resized, whyKept } from "./resized.ts";
 import { unplugDevice } from "./unplug-device.ts";
 
 interface Dimm {

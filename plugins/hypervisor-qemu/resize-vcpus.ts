@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import { messageOf, type Resized } from "tapvisor/plugin";
 import { isRefusal } from "./device-steps.ts";
-import { resized, whyKept } from "./kept.ts";
 import type { Machine } from "./machine.ts";
 import { plugVcpu, type VcpuSlot } from "./plan-resize.ts";
+import { resized, whyKept } from "./resized.ts";
 import { unplugDevice } from "./unplug-device.ts";
 
 /** A place for a vCPU, and where QEMU has the one that is in it. */

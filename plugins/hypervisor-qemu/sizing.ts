@@ -25,7 +25,8 @@ export function vmSizing(machine: Machine, grant: VmGrant): VmSizing | undefined
     }
   };
   const alone = <T>(work: () => Promise<T>, { signal }: Call) => living(machine.resizing.run(work, signal));
-  const resizeWith = { "virtio-mem": resizeVirtioMem, "pc-dimm": resizeDimms }[memoryDevice];
+  const hasVirtioMem = memoryDevice === "virtio-mem" && limits.memoryBytes > boot.memoryBytes; // one that cannot grow has no device
+  const resizeWith = hasVirtioMem ? resizeVirtioMem : resizeDimms;
   return {
     size: ({ signal }) => living(querySize(machine, signal)),
     async resizeVcpus(target, call) {

@@ -1,9 +1,9 @@
-import { messageOf } from "../base/errors.ts";
+import { isTapvisorError, type LeftHolding } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { handOverDisks } from "../device/hand-over.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
-import { releaseHoldings } from "../engine/release.ts";
+import { releaseHoldings, releaseUnsaved } from "../engine/release.ts";
 import { transact } from "../engine/transaction.ts";
 import { RESOURCES } from "../resource/ledger.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
@@ -53,7 +53,10 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     } catch (error) {
       sb.processes.get(id)?.close();
       sb.processes.delete(id);
-      await giveBackResources(sb, id);
+      const left = await giveBackResources(sb, id);
+      if (isTapvisorError(error) && left.length > 0) {
+        error.rollback = { undone: error.rollback?.undone ?? [], left: [...(error.rollback?.left ?? []), ...left] };
+      }
       const incomplete = sb.journal.record.holdings.some(({ container, status }) => container === id && status === "failed");
       await noteContainer(sb, id, incomplete ? "failed" : "stopped");
       throw error;
@@ -63,10 +66,12 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
 }
 
 /** A container that could not be started is stopped, and one that is stopped has no share of the VM's vCPUs and memory. */
-async function giveBackResources(sb: SandboxContext, id: string): Promise<void> {
-  await releaseHoldings(sb, (holding) => holding.container === id && holding.kind === RESOURCES).catch((error) =>
-    sb.log.error({ container: id, reason: messageOf(error) }, "could not store that vCPUs and memory have been given back"),
-  );
+async function giveBackResources(sb: SandboxContext, id: string): Promise<readonly LeftHolding[]> {
+  const { holdings } = sb.journal.record;
+  const held = holdings
+    .filter(({ container, kind, status }) => container === id && kind === RESOURCES && status === "held")
+    .map((each) => each.id);
+  return (await releaseUnsaved(sb, (holding) => held.includes(holding.id))).left;
 }
 
 /** Gives back what a stopped container still has, its files for one, since what comes anew has the same names. @throws RELEASE_INCOMPLETE. */

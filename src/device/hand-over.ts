@@ -2,9 +2,6 @@ import type { SandboxContext } from "../engine/context.ts";
 import { idIn } from "./holding.ts";
 import { SANDBOX } from "./manager.ts";
 
-/** The holdings that a disk is: the device in the VM, and what the guest has of it. */
-const DISK_KINDS: readonly string[] = ["disk", "guest-disk"];
-
 /**
  * Before a holder's things are released: disks that others have attached too become theirs, so that they stay plugged in. A pure change of the
  * journal; the release that follows stores it.
@@ -12,7 +9,7 @@ const DISK_KINDS: readonly string[] = ["disk", "guest-disk"];
 export function handOverDisks(sb: SandboxContext, holder: string): void {
   const container = holder === SANDBOX ? undefined : holder;
   for (const holding of sb.journal.record.holdings) {
-    if (!DISK_KINDS.includes(holding.kind) || holding.container !== container) continue;
+    if (holding.kind !== "disk" || holding.container !== container) continue;
     const heir = sb.journal.record.devices[idIn(holding.intent) ?? ""]?.attachments.find((each) => each !== holder);
     if (heir !== undefined) sb.journal.handOver(holding, heir === SANDBOX ? undefined : heir);
   }

@@ -1,15 +1,15 @@
 import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { Holding } from "../contracts/holding.ts";
-import type { DiskDriver, DiskGrant, DiskIntent, GuestDisk } from "../contracts/hypervisor.ts";
+import type { DiskDriver, DiskIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import type { Transaction } from "../engine/transaction.ts";
 import { hypervisorOf } from "../sandbox/boot.ts";
-import type { GuestDiskGrant, GuestDiskIntent } from "../sandbox/own-holdings.ts";
 import { releaseIncomplete } from "../sandbox/stop.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
+import type { PluggedDisk } from "./disk-holding.ts";
 import { type DeviceGrant, type DeviceIntent, idIn } from "./holding.ts";
 import { identifyDevice } from "./identify.ts";
 
@@ -24,13 +24,6 @@ export interface DiskRequest {
   readonly format: "raw" | "qcow2";
   readonly readonly: boolean;
   readonly driver?: DiskDriver | undefined;
-}
-
-export interface PluggedDisk {
-  /** The device's id in the sandbox. */
-  readonly id: string;
-  readonly guest: GuestDisk;
-  readonly node?: string;
 }
 
 /**
@@ -58,32 +51,20 @@ export async function plugDisk(
   const about = { sandbox: sb.id, ...(holder.container === undefined ? {} : { container: holder.container }) };
   await sb.hooks.amend("beforeHotplug", { ...about, kind: "block", action: "plug", request: { path, readonly } });
   const intent: DiskIntent = { sandbox: sb.id, vm: vmGrantOf(sb), id: device.id, path, format, readonly, driver, index: device.index };
-  const { guest } = await tx.acquire<DiskIntent, DiskGrant>(
-    ATTACH_DEVICES_STEP,
-    { owner: hypervisorOf(sb), kind: "disk" },
-    intent,
-    DEADLINES.hotplug,
-  );
-  const found = await tx.acquire<GuestDiskIntent, GuestDiskGrant>(
-    ATTACH_DEVICES_STEP,
-    { owner: ENGINE, kind: "guest-disk" },
-    { vm: intent.vm, id: device.id, disk: guest },
-    DEADLINES.hotplug,
-  );
+  const disk = await tx.acquire<DiskIntent, PluggedDisk>(ATTACH_DEVICES_STEP, { owner: ENGINE, kind: "disk" }, intent, DEADLINES.hotplug);
   await sb.hooks.notify("afterAttach", {
     ...about,
     device: { kind: "block", id: device.id },
     defer: (name, release) => tx.defer(ATTACH_DEVICES_STEP, `hook:${name}`, release),
   });
-  return { id: device.id, guest, ...found };
+  return disk;
 }
 
-/** A disk that is plugged in, as its holdings tell it. */
+/** A disk that is plugged in, as its holding tells it. */
 export function pluggedDisk(sb: SandboxContext, id: string): PluggedDisk {
-  const of = (kind: string) => sb.journal.record.holdings.find((holding) => holding.kind === kind && idIn(holding.intent) === id);
-  const disk = of("disk")?.grant as DiskGrant | undefined;
-  if (!disk) throw new TapvisorError("INTERNAL", `Cannot find where disk "${id}" is plugged in`, { data: {} });
-  return { id, guest: disk.guest, ...(of("guest-disk")?.grant as GuestDiskGrant | undefined) };
+  const held = sb.journal.record.holdings.find(({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id);
+  if (held) return held.grant as unknown as PluggedDisk;
+  throw new TapvisorError("INTERNAL", `Cannot find where disk "${id}" is plugged in`, { data: {} });
 }
 
 /** What an earlier unplug of this device has left is tried again first. @throws RELEASE_INCOMPLETE. */

@@ -8,9 +8,9 @@ import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
-import { type GuestDiskIntent, releaseInGuest } from "../sandbox/own-holdings.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { releaseIncomplete } from "../sandbox/stop.ts";
+import { type PluggedDisk, releaseInGuest } from "./disk-holding.ts";
 import { type DeviceGrant, idIn } from "./holding.ts";
 import { deviceOf, nameOf, SANDBOX } from "./manager.ts";
 import { ATTACH_DEVICES_STEP, plugDisk, pluggedDisk } from "./plug-disk.ts";
@@ -62,8 +62,7 @@ export function removeDevice(sb: SandboxContext, id: string, signal: AbortSignal
         hint: "remove the container first",
       });
     }
-    const of = (holding: Holding) =>
-      holding.id === reference.id || (last && DISK_KINDS.includes(holding.kind) && idIn(holding.intent) === id);
+    const of = (holding: Holding) => holding.id === reference.id || (last && holding.kind === "disk" && idIn(holding.intent) === id);
     if (last) await announceAndLetGo(sb, id, signal);
     const { left } = await releaseHoldings(sb, of);
     if (left.length > 0) throw releaseIncomplete(id, left);
@@ -80,16 +79,16 @@ async function finishesEarlier(sb: SandboxContext, id: string): Promise<boolean>
   return true;
 }
 
-const DISK_KINDS: readonly string[] = ["disk", "guest-disk"];
-
 /** The guest is asked first: when it still uses the disk nothing has been touched. */
 async function announceAndLetGo(sb: SandboxContext, id: string, signal: AbortSignal | undefined): Promise<void> {
   const { path, readonly } = deviceOf(sb.journal.record.devices, id);
   await sb.hooks.amend("beforeHotplug", { sandbox: sb.id, kind: "block", action: "unplug", request: { path, readonly } });
-  const holding = sb.journal.record.holdings.find(({ kind, intent }) => kind === "guest-disk" && idIn(intent) === id);
+  const holding = sb.journal.record.holdings.find(
+    ({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id,
+  );
   if (!holding) return;
   await withDeadline({ what: `the guest to let go of disk "${id}"`, timeoutMs: DEADLINES.agent, signal }, (inner) =>
-    releaseInGuest(sb.guest.client, holding.intent as unknown as GuestDiskIntent, { signal: inner, log: sb.log }),
+    releaseInGuest(sb.guest.client, holding.grant as unknown as PluggedDisk, { signal: inner, log: sb.log }),
   );
 }
 

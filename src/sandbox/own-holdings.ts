@@ -1,12 +1,13 @@
 import { mkdir, rm } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
-import { isTapvisorError, TapvisorError } from "../base/errors.ts";
+import { isTapvisorError } from "../base/errors.ts";
 import { type OciHooksGrant, type OciHooksIntent, ociHooks } from "../container/oci-hooks.ts";
-import type { AgentClient, GuestContainer } from "../contracts/agent.ts";
-import type { Call, HoldingKind } from "../contracts/holding.ts";
-import type { GuestDisk, VmGrant } from "../contracts/hypervisor.ts";
+import type { GuestContainer } from "../contracts/agent.ts";
+import type { HoldingKind } from "../contracts/holding.ts";
+import type { VmGrant } from "../contracts/hypervisor.ts";
 import type { OciResources } from "../contracts/oci.ts";
+import { diskHolding } from "../device/disk-holding.ts";
 import { deviceHolding } from "../device/holding.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { resourcesHolding } from "../resource/holding.ts";
@@ -32,17 +33,6 @@ export interface GuestContainerIntent {
   readonly request: GuestContainer;
 }
 
-export interface GuestDiskIntent {
-  readonly vm: VmGrant;
-  readonly id: string;
-  readonly disk: GuestDisk;
-}
-
-/** What it is called in the guest; absent for a guest that cannot say. */
-export interface GuestDiskGrant {
-  readonly node?: string;
-}
-
 /** The limits of a container in the guest, while they are being changed. */
 export interface GuestLimitsIntent {
   readonly vm: VmGrant;
@@ -61,7 +51,7 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
   return {
     [RESOURCES]: resourcesHolding(self),
     device: deviceHolding(self),
-    "guest-disk": guestDisk(guest),
+    disk: diskHolding(self),
     "guest-limits": {
       acquire: (intent, call) => guest.client.updateContainer(intent.container, intent.after, call),
       release: async ({ intent }, call) => {
@@ -101,32 +91,6 @@ function unlessAnswered(status: string): (error: unknown) => void {
   return (error) => {
     if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== status) throw error;
   };
-}
-
-/** A disk as the guest has it: it lets go before the disk is unplugged, and refuses while it is in use. */
-function guestDisk(guest: GuestLink): HoldingKind<GuestDiskIntent, GuestDiskGrant> {
-  return {
-    acquire: async ({ disk }, call) => {
-      const found = await guest.client.findDisk(disk, call);
-      return found ? { node: found.node } : {};
-    },
-    release: async ({ intent }, call) => {
-      const agent = await guest.reach(intent.vm, call);
-      if (agent) await releaseInGuest(agent, intent, call);
-    },
-  };
-}
-
-/** Has the guest let go of a disk. @throws DEVICE_IN_USE; nothing has changed then. */
-export async function releaseInGuest(agent: AgentClient, { id, disk }: GuestDiskIntent, call: Call): Promise<void> {
-  await agent.releaseDisk(disk, call).catch((error: unknown) => {
-    if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== "FAILED_PRECONDITION") throw error;
-    throw new TapvisorError("DEVICE_IN_USE", `Cannot take disk "${id}" out of the VM: ${error.message}`, {
-      data: { id, reason: error.message },
-      cause: error,
-      hint: "unmount it in the guest, or remove the container that uses it, first",
-    });
-  });
 }
 
 /** A private directory for sockets and logs. What an earlier sandbox of the same id may have left there is removed first. */

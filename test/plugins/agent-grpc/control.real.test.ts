@@ -82,6 +82,15 @@ function specOf(path: string, args: readonly string[], resources: OciResources =
   };
 }
 
+/** Nothing announces what is waited for here; 30 s at most. */
+async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!(await holds())) {
+    assert.ok(performance.now() < end, `${what}: not within 30 s`);
+    await delay(20);
+  }
+}
+
 const limits = (of: Shell, ...names: string[]) => of.ask(`cd /sys/fs/cgroup && cat ${names.join(" ")}`).then((text) => text.split("\n"));
 
 async function pauseStopsACounter(guest: MachineGuest): Promise<void> {
@@ -89,7 +98,7 @@ async function pauseStopsACounter(guest: MachineGuest): Promise<void> {
   const web = await shell(guest, "counting");
   await web.ask("(i=0; while :; do i=$((i+1)); echo $i > /dev/shm.new; mv /dev/shm.new /dev/count; done) &");
   const count = async () => Number(await web.ask("cat /dev/count || echo 0"));
-  while ((await count()) === 0);
+  await eventually("it counts", async () => (await count()) > 0);
   await client.pauseContainer(web.id, call());
   const used = async () => (await client.statsContainer(web.id, call())).cpu.totalUs;
   const before = await used();
@@ -98,7 +107,7 @@ async function pauseStopsACounter(guest: MachineGuest): Promise<void> {
   assert.is(await used(), before, "it used the processor while it was paused");
   await client.resumeContainer(web.id, call());
   const resumed = await count();
-  while ((await count()) === resumed);
+  await eventually("it counts on", async () => (await count()) > resumed);
   await client.pauseContainer(web.id, call());
   await client.signalProcess({ container: web.id, exec: "" }, SIGKILL, true, call());
   assert.is(
@@ -265,11 +274,9 @@ async function memoryComesAndGoes({ client, qmp }: MachineGuest): Promise<void> 
   const memory = async () => (await client.syncResources({}, call()))?.memoryBytes ?? 0;
   const before = await memory();
   const resize = async (bytes: number) => {
-    const set = (await qmp.execute("qom-set", { path: "/machine/peripheral/memory", property: "requested-size", value: bytes })) as object;
-    for (let size: unknown = -1; size !== bytes; await delay(20)) {
-      size = await qmp.execute("qom-get", { path: "/machine/peripheral/memory", property: "size" });
-    }
-    return set;
+    const path = "/machine/peripheral/memory";
+    await qmp.execute("qom-set", { path, property: "requested-size", value: bytes });
+    await eventually(`the guest has ${bytes} bytes more`, async () => (await qmp.execute("qom-get", { path, property: "size" })) === bytes);
   };
   await resize(256 * MiB);
   assert.is(await memory(), before + 256 * MiB, "all of it is online");
