@@ -104,7 +104,7 @@ s.test(
     for (let number = 1; number <= OPERATIONS; number++) {
       const name = pick(names) ?? "create";
       const moment = random(3) === 0 ? pick(MOMENTS) : undefined;
-      if (moment) moments.arm(moment);
+      if (moment) moments.armOnce(moment);
       const when = `${number}: ${name}${moment ? ` with a fault ${moment}` : ""}`;
       const outcome = await (operations[name]?.() ?? Promise.resolve()).then(
         () => "ok",

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Container, type Sandbox, type SandboxResources, TapvisorError } from "tapvisor";
+import type { Container, Sandbox, SandboxResources } from "tapvisor";
 import * as assert from "uvu/assert";
 import { CREATE_CONTAINER_STEPS } from "../../src/container/create.ts";
 import { ownLimits } from "../support/agreement.ts";
@@ -72,10 +72,8 @@ async function eachLeavesNothing(all: readonly Moment[], work: (sandbox: Sandbox
 
 /** The work fails at the moment, which comes; each time it comes, or only at the first when the undoing comes by it too. */
 async function failsAt(moment: Moment, work: () => Promise<unknown>, { message = "injected", once = false } = {}) {
-  let times = 0;
-  moments.arm(moment, () => {
-    if (!once || times++ === 0) throw new TapvisorError("INTERNAL", "injected", { data: {} });
-  });
+  if (once) moments.armOnce(moment);
+  else moments.arm(moment);
   const error = await failureOf(work());
   assert.ok(moments.disarm() > 0, `${moment} did not come`);
   assert.match(error.message, message, moment);

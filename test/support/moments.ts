@@ -55,6 +55,16 @@ export class Moments {
     this.#armed.set(moment, { act, struck: 0 });
   }
 
+  /** The operation fails the first time the moment comes; what undoes it may come by it again. */
+  armOnce(moment: Moment): void {
+    let struck = false;
+    this.arm(moment, () => {
+      if (struck) return;
+      struck = true;
+      fail();
+    });
+  }
+
   /** Lets all moments pass again. Gives how often the rarest of those that were armed came. */
   disarm(): number {
     const struck = [...this.#armed.values()].map((each) => each.struck);

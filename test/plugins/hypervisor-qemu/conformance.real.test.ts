@@ -45,6 +45,7 @@ async function fixture(): Promise<HypervisorFixture> {
       if (guests.get(nonce) !== "quiet") return;
       const console = join(runDirectory, "console.log");
       await until(async () => (await readFile(console, "utf8").catch(() => "")).includes("READY"));
+      await until(() => logsRun(runDirectory));
     },
     async kill({ process }) {
       if (!process) throw new Error("a VM of QEMU is a process");
@@ -54,6 +55,20 @@ async function fixture(): Promise<HypervisorFixture> {
     snapshot: () => held(run),
     [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose](),
   };
+}
+
+/** Whether each of the log's two shells has started its `head`. Until it is one, a copy of the shell is there, which a snapshot would count. */
+async function logsRun(runDirectory: string): Promise<boolean> {
+  const names = async (pid: number | string) => (await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")).trim();
+  const heads = await Promise.all(
+    (await findProcessesByMark(runDirectory)).map(async ({ pid }) => {
+      if ((await names(pid)) !== "sh") return [];
+      const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+      const started = await Promise.all(children.trim().split(" ").map(names));
+      return [started.includes("head")];
+    }),
+  );
+  return heads.flat().length === 2 && heads.flat().every(Boolean);
 }
 
 /** What stands on the host for the VMs with run directories in `run`. The log of a killed VM ends with it, a moment later. */
