@@ -21,12 +21,16 @@ interface Subject {
   readonly container: Container;
 }
 
-type State = "ready" | "running" | "stopped" | "failed" | "deleted";
+type State = "ready" | "running" | "paused" | "stopped" | "failed" | "deleted";
 
 /** Leads a new container into a state. */
 const REACH: Record<State, (subject: Subject) => Promise<unknown>> = {
   ready: async () => {},
   running: ({ container }) => container.start(),
+  paused: async ({ container }) => {
+    await container.start();
+    await container.pause();
+  },
   stopped: async ({ container }) => {
     await container.start();
     await container.stop();
@@ -43,6 +47,10 @@ const VERBS: Record<string, (container: Container) => unknown> = {
   stop: (container) => container.stop(),
   "stop by force": (container) => container.stop({ force: true }),
   kill: (container) => container.kill("SIGCONT"),
+  pause: (container) => container.pause(),
+  resume: (container) => container.resume(),
+  update: (container) => container.update({ pids: 10 }),
+  stats: (container) => container.stats(),
   delete: (container) => container.delete(),
   wait: (container) => container.wait({ timeoutMs: 1 }),
   stdin: (container) => container.stdin,
@@ -57,6 +65,10 @@ const TABLE: Record<State, Record<string, State | string>> = {
     stop: "stopped",
     "stop by force": "stopped",
     kill: "ready",
+    pause: "INVALID_STATE",
+    resume: "INVALID_STATE",
+    update: "ready",
+    stats: "ready",
     delete: "deleted",
     wait: "INVALID_STATE",
     stdin: "INVALID_STATE",
@@ -68,17 +80,40 @@ const TABLE: Record<State, Record<string, State | string>> = {
     stop: "stopped",
     "stop by force": "stopped",
     kill: "running",
+    pause: "paused",
+    resume: "INVALID_STATE",
+    update: "running",
+    stats: "running",
     delete: "INVALID_STATE",
     wait: "TIMEOUT",
     stdin: "running",
     stdout: "running",
     status: "running",
   },
+  paused: {
+    start: "INVALID_STATE",
+    stop: "stopped",
+    "stop by force": "stopped",
+    kill: "paused",
+    pause: "INVALID_STATE",
+    resume: "running",
+    update: "INVALID_STATE",
+    stats: "paused",
+    delete: "INVALID_STATE",
+    wait: "TIMEOUT",
+    stdin: "paused",
+    stdout: "paused",
+    status: "paused",
+  },
   stopped: {
     start: "running",
     stop: "stopped",
     "stop by force": "stopped",
     kill: "stopped",
+    pause: "INVALID_STATE",
+    resume: "INVALID_STATE",
+    update: "INVALID_STATE",
+    stats: "stopped",
     delete: "deleted",
     wait: "stopped",
     stdin: "stopped",
@@ -90,6 +125,10 @@ const TABLE: Record<State, Record<string, State | string>> = {
     stop: "INVALID_STATE",
     "stop by force": "INVALID_STATE",
     kill: "INVALID_STATE",
+    pause: "INVALID_STATE",
+    resume: "INVALID_STATE",
+    update: "INVALID_STATE",
+    stats: "INVALID_STATE",
     delete: "deleted",
     wait: "INVALID_STATE",
     stdin: "INVALID_STATE",
@@ -101,6 +140,10 @@ const TABLE: Record<State, Record<string, State | string>> = {
     stop: "deleted",
     "stop by force": "deleted",
     kill: "deleted",
+    pause: "NOT_FOUND",
+    resume: "NOT_FOUND",
+    update: "NOT_FOUND",
+    stats: "NOT_FOUND",
     delete: "deleted",
     wait: "NOT_FOUND",
     stdin: "NOT_FOUND",
