@@ -8,6 +8,8 @@ import type { Crash } from "./crash-child.ts";
 import { tempDirectory } from "./temp.ts";
 import { hostView } from "./whole-world.ts";
 
+export type CrashScene = Awaited<ReturnType<typeof crashScene>>;
+
 /** A place for engines of several processes, and scripts that die in it. */
 export async function crashScene() {
   const directory = await tempDirectory();

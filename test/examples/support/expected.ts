@@ -5,6 +5,7 @@ export const EXAMPLES = join(import.meta.dirname, "../../../examples");
 
 /** What each example prints, in a real guest and in a fake one. All end with 0. */
 export const EXPECTED: Readonly<Record<string, RegExp>> = {
+  "grow.ts": /^booted: 1 vCPUs, 512 MiB\nrunning: 3 vCPUs, 768 MiB\nupdated: 2 vCPUs, 640 MiB\nstopped: 1 vCPUs, 512 MiB\n$/,
   "hello.ts": /^Linux .+\nHello from a file of the host, .+\nexit code 0\n$/,
   "pipe.ts": /^the guest got every byte\n$/,
   "pod.ts":

@@ -59,12 +59,12 @@ async function fixture(): Promise<HypervisorFixture> {
 
 /** Whether each of the log's two shells has started its `head`. Until it is one, a copy of the shell is there, which a snapshot would count. */
 async function logsRun(runDirectory: string): Promise<boolean> {
-  const names = async (pid: number | string) => (await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")).trim();
+  const nameOf = async (pid: number | string) => (await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")).trim();
   const heads = await Promise.all(
     (await findProcessesByMark(runDirectory)).map(async ({ pid }) => {
-      if ((await names(pid)) !== "sh") return [];
+      if ((await nameOf(pid)) !== "sh") return [];
       const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
-      const started = await Promise.all(children.trim().split(" ").map(names));
+      const started = await Promise.all(children.trim().split(" ").map(nameOf));
       return [started.includes("head")];
     }),
   );
