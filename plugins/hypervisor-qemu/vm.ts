@@ -2,6 +2,7 @@ import type { Call, Vm, VmGrant } from "tapvisor/plugin";
 import { isAlive } from "tapvisor/plugin";
 import { readDiagnostics } from "./diagnostics.ts";
 import { leaseMachine } from "./machines.ts";
+import { pinVcpus } from "./pin-vcpus.ts";
 import { vmSizing } from "./sizing.ts";
 
 /** QEMU's run states in which the guest's processors will not run again. */
@@ -39,6 +40,7 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
     exited: machine.exited,
     diagnostics: () => readDiagnostics(machine.paths),
     ...(sizing && { sizing }),
+    pinVcpus: (cpus, call) => pinVcpus(machine, grant.sandbox, cpus, call),
     disconnect: () => lease.letGo(),
   };
 }

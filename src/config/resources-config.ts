@@ -65,6 +65,12 @@ const limit = z.unknown().transform((value, context) => {
 
 const CPUSET = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/;
 
+/** A list of CPUs, each range ascending. */
+export const cpusetSchema = z
+  .string('wanted a list such as "0-2,4"')
+  .regex(CPUSET, 'wanted a list such as "0-2,4"')
+  .refine((text) => vcpusIn(text).every(Number.isFinite), "wanted each range ascending");
+
 const fields = {
   vcpus: z.number("wanted a number of vCPUs").min(0.01, "wanted at least 0.01").max(MOST_VCPUS, `wanted at most ${MOST_VCPUS}`),
   memory: limit,
@@ -77,10 +83,7 @@ const fields = {
     .int("wanted whole microseconds")
     .min(1_000, "wanted at least 1000 microseconds")
     .max(1_000_000, "wanted at most 1000000 microseconds"),
-  cpuset: z
-    .string('wanted a list such as "0-2,4"')
-    .regex(CPUSET, 'wanted a list such as "0-2,4"')
-    .refine((text) => vcpusIn(text).every((vcpu) => vcpu < MOST_VCPUS), `wanted vCPUs below ${MOST_VCPUS}, each range ascending`),
+  cpuset: cpusetSchema.refine((text) => vcpusIn(text).every((vcpu) => vcpu < MOST_VCPUS), `wanted vCPUs below ${MOST_VCPUS}`),
   cpuShares: z.int("wanted a whole number").min(2, "wanted at least 2").max(262_144, "wanted at most 262144"),
   pids: z.int("wanted a whole number").min(1, "wanted at least 1"),
   hugepages: z.record(z.string().regex(/^(2MiB|1GiB)$/, 'wanted a page size, "2MiB" or "1GiB"'), limit),

@@ -13,6 +13,7 @@ import {
   MOST_VCPUS,
   SMALLEST_MEMORY_BYTES,
 } from "./defaults.ts";
+import { cpusetSchema } from "./resources-config.ts";
 import { bytesSchema, idSchema, textSchema, validate } from "./validate.ts";
 
 /** What a script asks of a new sandbox. */
@@ -33,6 +34,11 @@ export interface SandboxOptions {
    * come on top of `vcpus` and `memory`, which stand for the VM's own needs.
    */
   readonly sizing?: "dynamic" | "static";
+  /**
+   * The CPUs of the host that its vCPUs run on, `"0-3,8"`: each vCPU has one of its own as long as there are enough, now and when the VM grows.
+   * By default the host decides.
+   */
+  readonly hostCpus?: string;
   /** The guest's host name; the id by default. */
   readonly hostname?: string;
   /** The VM outlives the script; `false` by default. */
@@ -54,6 +60,7 @@ export interface SandboxConfig {
   readonly memoryBytes: Bytes;
   /** How far it can grow; what it boots with when its size is static. */
   readonly limits: VmSize;
+  readonly hostCpus?: string | undefined;
   readonly hostname: string;
   readonly detached: boolean;
   readonly annotations: Readonly<Record<string, string>>;
@@ -71,6 +78,7 @@ const schema = z.strictObject({
   maxVcpus: z.int("wanted a whole number of vCPUs").min(1, "wanted at least 1").max(MOST_VCPUS, `wanted at most ${MOST_VCPUS}`).optional(),
   maxMemory: bytesSchema.optional(),
   sizing: z.enum(["dynamic", "static"], 'wanted "dynamic" or "static"').default("dynamic"),
+  hostCpus: cpusetSchema.optional(),
   hostname: z
     .string()
     .regex(/^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/, "wanted a host name: letters, digits and inner hyphens, at most 64")

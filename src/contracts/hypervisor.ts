@@ -187,6 +187,11 @@ export interface Vm {
   diagnostics(): Promise<{ readonly console: string; readonly stderr: string }>;
   /** Present when the backend has the capability `resize`. */
   readonly sizing?: VmSizing;
+  /**
+   * Has each vCPU run on a CPU of the host of its own, in order, when `cpus` has as many as there are vCPUs; otherwise all of them on all of `cpus`.
+   * Absent where the backend cannot. @throws VM_FAILED when the host refuses.
+   */
+  pinVcpus?(cpus: readonly number[], call: Call): Promise<unknown>;
   /** Lets go of the control connection; the VM goes on. */
   disconnect(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import type { Resized, VmSize, VmSizing } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { sizingOf, targetFor } from "./ledger.ts";
+import { pinVcpus } from "./pin-vcpus.ts";
 import { checkMemoryLimit, growthSteps } from "./plan.ts";
 
 export interface Fit {
@@ -46,6 +47,7 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
       const grown = await sizing.resizeVcpus(target.vcpus, call);
       plugged = grown.reached; // also when it is not all that was asked for
       reachedOf(grown, target.vcpus, "vcpus");
+      await pinVcpus(sb, call);
     }
     const wanted = shrink ? target.vcpus : Math.max(target.vcpus, online);
     await runOn(wanted); // also when nothing seems to change: an earlier request may have taken effect and failed

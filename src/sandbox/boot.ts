@@ -8,6 +8,7 @@ import type { VmGrant, VmIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { Transaction } from "../engine/transaction.ts";
+import { pinVcpus } from "../resource/pin-vcpus.ts";
 import type { GuestSandboxIntent } from "./own-holdings.ts";
 import { runDirectoryOf } from "./paths.ts";
 
@@ -24,6 +25,9 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
     (await sb.engine.slot("guest")).prepare({ signal, log: sb.log }, (line) => sb.log.info(line)),
   );
   const vm = await launchAndConnect(sb, tx, { config, boot, runDirectory });
+  await withDeadline({ what: "the vCPUs to be pinned", timeoutMs: DEADLINES.hotplug, signal: tx.signal }, (signal) =>
+    pinVcpus(sb, { signal, log: sb.log }),
+  );
   const intent: GuestSandboxIntent = { vm, sandbox: sb.id, hostname: config.hostname };
   // Both requests travel together: a round trip to an emulated guest takes some 15 ms.
   const [details] = await bothSettled(

@@ -1,5 +1,7 @@
+import { readFile } from "node:fs/promises";
 import type { Container } from "tapvisor";
 import * as assert from "uvu/assert";
+import { leaseMachine } from "../../plugins/hypervisor-qemu/machines.ts";
 import { MiB } from "../../src/base/units.ts";
 import { checkAgreement, memoryOf, ownLimits, type Subject } from "../support/agreement.ts";
 import { guestShell } from "../support/guest-shell.ts";
@@ -17,7 +19,7 @@ const { engine, rootfs, root } = world;
 const empty = await hostView(root);
 
 const shared: Promise<Subject> = (async () => {
-  const sandbox = await engine.runSandbox({ id: "box", maxVcpus: 8, maxMemory: "3GiB" });
+  const sandbox = await engine.runSandbox({ id: "box", maxVcpus: 8, maxMemory: "3GiB", hostCpus: "0" });
   const shell = await guestShell(sandbox, { id: "looker", rootfs });
   return { sandbox, shell, grant: backends.grant("box"), bootMemory: await memoryOf(shell) };
 })();
@@ -64,6 +66,20 @@ for (const order of ["abc", "acb", "bac", "bca", "cab", "cba"]) {
     TIMEOUT,
   );
 }
+
+s.test(
+  "vCPUs run on the host's CPUs that are asked for, those that came later too",
+  async () => {
+    const { grant } = await shared;
+    await using lease = await leaseMachine(grant);
+    const vcpus = (await lease.machine.execute("query-cpus-fast", {}, {})) as readonly { "thread-id": number }[];
+    assert.is(vcpus.length, 7);
+    for (const { "thread-id": thread } of vcpus) {
+      assert.match(await readFile(`/proc/${grant.process?.pid}/task/${thread}/status`, "utf8"), /Cpus_allowed_list:\s+0\n/);
+    }
+  },
+  TIMEOUT,
+);
 
 s.test(
   "update raises, lowers and removes limits: the container's own cgroup, the guest, QEMU and the ledger follow",
