@@ -37,11 +37,13 @@ export function guestDetails(answer: GuestDetailsResponse, version: VersionCheck
 }
 
 /** @throws GUEST_PROTOCOL when the guest has no vCPU or no memory. */
-export function guestResources({ online_vcpus, memory_bytes }: SyncResourcesResponse): GuestResources {
+export function guestResources({ online_vcpus, memory_bytes, available_bytes }: SyncResourcesResponse): GuestResources {
   const memoryBytes = exact(memory_bytes, "memory of the guest");
+  const availableBytes = exact(available_bytes, "available memory of the guest");
   if (online_vcpus === 0) throw wrong("number of vCPUs of the guest", online_vcpus, "1 or more");
   if (memoryBytes === 0) throw wrong("memory of the guest", memoryBytes, "1 or more");
-  return { onlineVcpus: online_vcpus, memoryBytes };
+  if (availableBytes > memoryBytes) throw wrong("available memory of the guest", availableBytes, `at most ${memoryBytes}`);
+  return { onlineVcpus: online_vcpus, memoryBytes, availableBytes };
 }
 
 /** @throws GUEST_PROTOCOL unless the node is one in /dev: it may become a path, so it holds nothing else. */

@@ -24,8 +24,6 @@ export const DEADLINES = {
   launch: 20_000,
   /** One plug of one device, guest included. */
   hotplug: 20_000,
-  /** How long a guest gets to give memory back when a container ends; what comes back later still counts. */
-  shrink: 5_000,
   /** Getting a container's rootfs ready: a large directory may have to be copied into an image. */
   rootfs: 600_000,
   /** One request to the agent that starts or ends something. */

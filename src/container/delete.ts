@@ -3,6 +3,7 @@ import { handOverDisks } from "../device/hand-over.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { NO_SIZE } from "../resource/plan.ts";
+import { takeBackKept } from "../resource/refit.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
@@ -30,6 +31,7 @@ export async function deleteContainerLocked(sb: SandboxContext, id: string): Pro
     throw releaseIncomplete(id, left);
   }
   delete record.containers[id];
+  await takeBackKept(sb); // its files were memory of the guest
   await sb.journal.save();
   await sb.hooks.notify("afterDelete", { sandbox: sb.id, container: id });
 }

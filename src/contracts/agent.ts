@@ -102,6 +102,8 @@ export interface GuestResources {
   readonly onlineVcpus: number;
   /** `MemTotal` of /proc/meminfo, bytes: what the kernel does not keep for itself. */
   readonly memoryBytes: number;
+  /** `MemAvailable`, bytes: what can be had without taking it from anybody, and so what can be taken out. */
+  readonly availableBytes: number;
 }
 
 /** A disk that a container gets as a device node, Kata's `Device`: the guest waits for it and finds out its numbers. */

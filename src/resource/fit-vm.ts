@@ -1,6 +1,5 @@
 import { TapvisorError } from "../base/errors.ts";
 import { type Bytes, formatBytes } from "../base/units.ts";
-import { DEADLINES } from "../config/defaults.ts";
 import type { GuestResources } from "../contracts/agent.ts";
 import type { Call, Json } from "../contracts/holding.ts";
 import type { Resized, VmSize, VmSizing } from "../contracts/hypervisor.ts";
@@ -8,7 +7,7 @@ import type { SandboxContext } from "../engine/context.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { sizingOf, targetFor } from "./ledger.ts";
 import { pinVcpus } from "./pin-vcpus.ts";
-import { checkMemoryLimit, growthSteps } from "./plan.ts";
+import { checkMemoryLimit, growthSteps, shrinkableBytes } from "./plan.ts";
 
 export interface Fit {
   /** Whether what is not needed any more is taken back too. A shrink that the guest delays is no failure: the ledger says what it has. */
@@ -30,6 +29,8 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
   if (!shrink) checkMemoryLimit(sizingOf(record), aim);
   const { target, clampedFrom } = aim;
   if (clampedFrom !== undefined) sb.log.warn({ wanted: clampedFrom, limit: target.vcpus }, "the VM cannot have that many vCPUs");
+  // Half of what a release has, all in all: what the guest still keeps then comes back later, and is no failure of the release.
+  const shrinking = { ...call, signal: AbortSignal.any([call.signal, AbortSignal.timeout(sb.releaseTimeoutMs / 2)]) };
   const before = await sizing.size(call);
   let plugged = before.vcpus;
   let memoryBytes: number = before.memoryBytes;
@@ -55,8 +56,9 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
     if (!shrink) return;
     if (plugged > target.vcpus) plugged = (await sizing.resizeVcpus(target.vcpus, call)).reached;
     if (memoryBytes > target.memoryBytes) {
-      memoryBytes = await shrinkMemory(sb, sizing, target, call);
-      await runOn(target.vcpus);
+      const shrunk = await shrinkMemory(sb, { sizing, now: memoryBytes, confirmed }, target, shrinking);
+      memoryBytes = shrunk.reached;
+      if (shrunk.shortfall === undefined) await runOn(target.vcpus); // one still at it may be long in answering
     }
   } finally {
     record.granted = {
@@ -81,12 +83,28 @@ async function syncGuest(
   return resources;
 }
 
-async function shrinkMemory(sb: SandboxContext, sizing: VmSizing, { memoryBytes }: VmSize, call: Call): Promise<number> {
-  const signal = AbortSignal.any([call.signal, AbortSignal.timeout(DEADLINES.shrink)]);
-  const { reached, shortfall } = await sizing.resizeMemory(memoryBytes, { ...call, signal });
+/**
+ * Memory in use is not asked back: a guest does not refuse, it kills what uses it. A stopped container's files may be such memory, until it is deleted.
+ * What a guest has free is not known of one that cannot say; then it is asked for all.
+ */
+async function shrinkMemory(
+  sb: SandboxContext,
+  { sizing, now, confirmed }: { readonly sizing: VmSizing; readonly now: number; readonly confirmed: GuestResources | undefined },
+  { memoryBytes }: VmSize,
+  call: Call,
+): Promise<Resized> {
+  const { blockBytes } = sizingOf(sb.journal.record);
+  const spare = confirmed ? shrinkableBytes(confirmed.availableBytes, blockBytes) : now;
+  const aim = Math.max(memoryBytes, now - spare) as Bytes;
+  if (aim === now) {
+    sb.log.warn({ wanted: memoryBytes, has: now }, "the guest uses the memory that could be taken back");
+    return { reached: now };
+  }
+  const shrunk = await sizing.resizeMemory(aim, call);
+  const { reached, shortfall } = shrunk;
   if (reached > memoryBytes)
     sb.log.warn({ wanted: memoryBytes, reached, reason: shortfall }, "the guest has not given back all memory yet");
-  return reached;
+  return shrunk;
 }
 
 function reachedOf({ reached, shortfall }: Resized, wanted: number, what: "vcpus" | "memory"): number {

@@ -1,5 +1,5 @@
 import { TapvisorError } from "../base/errors.ts";
-import { alignUp, type Bytes, formatBytes } from "../base/units.ts";
+import { alignUp, type Bytes, formatBytes, MiB } from "../base/units.ts";
 import { CPU_PERIOD, type ResourceConfig, vcpusIn } from "../config/resources-config.ts";
 import type { VmSize } from "../contracts/hypervisor.ts";
 import type { OciResources } from "../contracts/oci.ts";
@@ -82,6 +82,15 @@ export function growthSteps(from: number, to: number, blockBytes: number): Bytes
     steps.push(now as Bytes);
   }
   return steps;
+}
+
+/** What a guest keeps free of what it could do without: its kernel and agent need some while memory is moved. */
+const SPARE_BYTES = 64 * MiB;
+
+/** How much can be taken from a guest that has so much available: whole blocks. */
+export function shrinkableBytes(availableBytes: number, blockBytes: number): number {
+  const unit = blockBytes || 1;
+  return Math.floor(Math.max(0, availableBytes - SPARE_BYTES) / unit) * unit;
 }
 
 /** The limits as the OCI runtime specification has them; only what is set. */

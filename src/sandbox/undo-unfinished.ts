@@ -1,5 +1,3 @@
-import { messageOf } from "../base/errors.ts";
-import { DEADLINES } from "../config/defaults.ts";
 import { canResize } from "../container/plug-resources.ts";
 import { RUNS_ON } from "../container/stop.ts";
 import { IN_CHANGE } from "../container/update.ts";
@@ -7,8 +5,8 @@ import type { Holding } from "../contracts/holding.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { ContainerRecord } from "../engine/record.ts";
 import { releaseHoldings } from "../engine/release.ts";
-import { fitVm } from "../resource/fit-vm.ts";
 import { RESOURCES } from "../resource/ledger.ts";
+import { refit } from "../resource/refit.ts";
 import { isOf } from "./stop.ts";
 
 /**
@@ -34,19 +32,13 @@ export async function undoUnfinished(sb: SandboxContext): Promise<void> {
       if (await isReleased(sb, container, ({ kind }) => RUNS_ON.includes(kind))) container.state = "stopped";
     }
   }
-  await refit(sb);
+  if (await canResize(sb)) await refit(sb);
   await sb.journal.save();
 }
 
 /** What a container has asked for; a second one is of an update under way. */
 function requestsIn(held: readonly Holding[]): Holding[] {
   return held.filter(({ kind }) => kind === RESOURCES);
-}
-
-async function refit(sb: SandboxContext): Promise<void> {
-  if (!(await canResize(sb))) return;
-  const call = { signal: AbortSignal.timeout(DEADLINES.hotplug), log: sb.log };
-  await fitVm(sb, call, { shrink: true }).catch((error) => sb.log.warn({ reason: messageOf(error) }, "cannot give the VM its size"));
 }
 
 async function isReleased(sb: SandboxContext, container: ContainerRecord, wanted: (holding: Holding) => boolean): Promise<boolean> {

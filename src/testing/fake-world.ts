@@ -93,6 +93,11 @@ export class FakeWorld {
     this.#container(sandbox, container).oomKill();
   }
 
+  /** How much of its memory a guest has in use from now on, bytes. @throws NOT_FOUND. */
+  useMemory(sandbox: string, bytes: number): void {
+    this.#existing(sandbox).guest.usedBytes = bytes;
+  }
+
   /** What a container's stats say from now on; the parts that are absent are made up. @throws NOT_FOUND. */
   setStats(sandbox: string, container: string, stats: Partial<ContainerStats>): void {
     this.#container(sandbox, container).stats = stats;

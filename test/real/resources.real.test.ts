@@ -19,7 +19,7 @@ const { engine, rootfs, root } = world;
 const empty = await hostView(root);
 
 const shared: Promise<Subject> = (async () => {
-  const sandbox = await engine.runSandbox({ id: "box", maxVcpus: 8, maxMemory: "3GiB", hostCpus: "0" });
+  const sandbox = await engine.runSandbox({ id: "box", maxVcpus: 8, maxMemory: "3GiB" });
   const shell = await guestShell(sandbox, { id: "looker", rootfs });
   return { sandbox, shell, grant: backends.grant("box"), bootMemory: await memoryOf(shell) };
 })();
@@ -70,10 +70,12 @@ for (const order of ["abc", "acb", "bac", "bca", "cab", "cba"]) {
 s.test(
   "vCPUs run on the host's CPUs that are asked for, those that came later too",
   async () => {
-    const { grant } = await shared;
+    await using sandbox = await engine.runSandbox({ id: "pinned", hostCpus: "0", maxVcpus: 4 });
+    await sandbox.run({ id: "web", rootfs, command: ["sleep", "600"], resources: { vcpus: 1 } });
+    const grant = backends.grant("pinned");
     await using lease = await leaseMachine(grant);
     const vcpus = (await lease.machine.execute("query-cpus-fast", {}, {})) as readonly { "thread-id": number }[];
-    assert.is(vcpus.length, 7);
+    assert.is(vcpus.length, 2);
     for (const { "thread-id": thread } of vcpus) {
       assert.match(await readFile(`/proc/${grant.process?.pid}/task/${thread}/status`, "utf8"), /Cpus_allowed_list:\s+0\n/);
     }
@@ -184,6 +186,26 @@ s.test(
     assert.ok(granted.memoryBytes >= target.memoryBytes);
     await checkAgreement(subject, "asked back", false);
     await container.delete();
+  },
+  TIMEOUT,
+);
+
+s.test(
+  "memory that a stopped container's files take is not asked back until they are gone, and the guest lives",
+  async () => {
+    const subject = await shared;
+    const script = "head -c 800000000 /dev/zero > /fill && echo full && sleep 600";
+    const container = await subject.sandbox.run({ id: "hoarder", rootfs, command: ["sh", "-c", script], resources: { memory: "1200MiB" } });
+    assert.is((await container.stdout.lines().next()).value, "full");
+    await container.stop({ timeoutMs: 100 });
+    assert.is(await subject.shell.ask("echo alive"), "alive");
+    const { granted, target } = await subject.sandbox.resources();
+    assert.is(target.memoryBytes, 512 * MiB);
+    assert.ok(granted.memoryBytes > 800_000_000, `${granted.memoryBytes} bytes`);
+    await checkAgreement(subject, "stopped, its files still there", false);
+    await container.delete();
+    assert.ok((await subject.sandbox.resources()).granted.memoryBytes < granted.memoryBytes);
+    await checkAgreement(subject, "deleted", false);
   },
   TIMEOUT,
 );

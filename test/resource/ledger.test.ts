@@ -162,6 +162,23 @@ s.test("memory that the guest does not give back is no failure: the ledger shows
   assert.is((await it.sandbox.resources()).granted.memoryBytes, 512 * MiB);
 });
 
+s.test(
+  "memory that the guest uses is not asked back, since it would kill what uses it; the rest is, and all when it is free again",
+  async () => {
+    await using it = await scene();
+    const web = await it.run("web", { memory: "512MiB" });
+    it.fake.world.useMemory("box", 700 * MiB);
+    await web.stop();
+    const kept = await it.sandbox.resources();
+    assert.is(kept.granted.memoryBytes, 896 * MiB, "1 GiB less the block that can be spared");
+    assert.is(it.fake.world.vm("box")?.state, "running");
+    it.fake.world.useMemory("box", 0);
+    await web.start();
+    await web.stop();
+    assert.is((await it.sandbox.resources()).granted.memoryBytes, 512 * MiB);
+  },
+);
+
 s.test("vCPUs that cannot be unplugged are parked, and used again first", async () => {
   await using it = await scene({ preset: { hypervisor: { vcpuRemoval: "park" } } });
   const web = await it.run("web", { vcpus: 3 });

@@ -25,19 +25,29 @@ export async function memoryOf(shell: GuestShell): Promise<number> {
  * is in the ledger as granted; `settled` wants that there is none.
  */
 export async function checkAgreement({ sandbox, shell, grant, bootMemory }: Subject, when: string, settled = true): Promise<void> {
-  const ledger = await sandbox.resources();
+  const { ledger, qemu, memory } = await readings({ sandbox, shell, grant });
   const { base, target, granted, parkedVcpus, confirmed } = ledger;
   assert.is(granted.vcpus, target.vcpus, `${when}: vCPUs granted`);
   if (settled) assert.is(granted.memoryBytes, target.memoryBytes, `${when}: memory granted`);
-  const qemu = await askQemu(grant);
   assert.is(qemu.vcpus, granted.vcpus + parkedVcpus, `${when}: vCPUs that QEMU has plugged`);
   assert.is(qemu.memoryBytes, granted.memoryBytes, `${when}: memory that QEMU has`);
   assert.is(confirmed?.vcpus, granted.vcpus, `${when}: vCPUs that the guest confirms`);
   assert.is(Number(await shell.ask("nproc")), granted.vcpus, `${when}: nproc`);
-  assert.is((await memoryOf(shell)) - bootMemory, granted.memoryBytes - base.memoryBytes, `${when}: MemTotal beyond that of the boot`);
+  assert.is(memory - bootMemory, granted.memoryBytes - base.memoryBytes, `${when}: MemTotal beyond that of the boot`);
   const disks = (await shell.ask("ls /sys/block")).split("\n").filter((name) => /^(sd|vd[b-z])/.test(name));
   assert.is(disks.length, sandbox.devices().length, `${when}: disks in the guest: ${disks}`);
   assert.is(qemu.disks, sandbox.devices().length, `${when}: disks that QEMU has`);
+}
+
+/** What each says at one moment: a guest that still gives memory back is read again, until nothing has changed meanwhile. */
+async function readings({ sandbox, shell, grant }: Omit<Subject, "bootMemory">) {
+  let ledger = await sandbox.resources();
+  for (let tries = 0; tries < 50; tries++) {
+    const [qemu, memory, after] = [await askQemu(grant), await memoryOf(shell), await sandbox.resources()];
+    if (after.granted.memoryBytes === ledger.granted.memoryBytes) return { ledger: after, qemu, memory };
+    ledger = after;
+  }
+  throw new Error("the guest's memory never keeps still");
 }
 
 async function askQemu(grant: VmGrant): Promise<{ vcpus: number; memoryBytes: number; disks: number }> {

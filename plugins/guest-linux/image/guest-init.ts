@@ -24,12 +24,11 @@ read -r controllers < /sys/fs/cgroup/cgroup.controllers
 for controller in $controllers; do
   echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "tapvisor: no cgroup controller $controller"
 done
-# Memory that is plugged in later can be taken out again: the kernel keeps nothing of its own in it.
-echo online_movable > /sys/devices/system/memory/auto_online_blocks || echo "tapvisor: no memory hot-plug"
 read -r name < /etc/hostname
 echo "$name" > /proc/sys/kernel/hostname
 ifconfig lo 127.0.0.1 up || fail "bring up the loopback interface"
-UV_THREADPOOL_SIZE=${POOL_THREADS} node /usr/lib/tapvisor/agent.cjs &
+# When memory runs out the agent is the last to go: without it nothing in here could be ended.
+(echo -1000 > /proc/self/oom_score_adj; UV_THREADPOOL_SIZE=${POOL_THREADS} exec node /usr/lib/tapvisor/agent.cjs) &
 wait $!
 echo "tapvisor: the agent ended with exit code $?"
 poweroff -f

@@ -115,7 +115,7 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "tapvisor":{"nested":{
 "Guest":{"methods":{"SyncResources":{"requestType":"SyncResourcesRequest","responseType":"SyncResourcesResponse"},"FindDisk":{"requestType":"FindDiskRequest","responseType":"FindDiskResponse"},"ReleaseDisk":{"requestType":"ReleaseDiskRequest","responseType":"google.protobuf.Empty"}}},
 "SyncResourcesRequest":{"fields":{"vcpus":{"type":"uint32","id":1}}},
-"SyncResourcesResponse":{"fields":{"online_vcpus":{"type":"uint32","id":1},"memory_bytes":{"type":"uint64","id":2}}},
+"SyncResourcesResponse":{"fields":{"online_vcpus":{"type":"uint32","id":1},"memory_bytes":{"type":"uint64","id":2},"available_bytes":{"type":"uint64","id":3}}},
 "FindDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}},
 "FindDiskResponse":{"fields":{"node":{"type":"string","id":1},"bytes":{"type":"uint64","id":2}}},
 "ReleaseDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}}

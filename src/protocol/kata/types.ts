@@ -129,6 +129,7 @@ export interface SyncResourcesRequest {
 export interface SyncResourcesResponse {
   readonly online_vcpus: number;
   readonly memory_bytes: string;
+  readonly available_bytes: string;
 }
 
 export interface DiskRequest {

@@ -21,6 +21,7 @@ export function resourceChecks(check: CheckOn<AgentFixture>): void {
     if (!found) return;
     assert.equal(found.onlineVcpus, fixture.vcpus ?? 1);
     assert.ok(Number.isSafeInteger(found.memoryBytes) && found.memoryBytes > 0, `${found.memoryBytes} bytes`);
+    assert.ok(Number.isSafeInteger(found.availableBytes) && found.availableBytes <= found.memoryBytes, `${found.availableBytes} bytes`);
     assert.equal((await client.syncResources({}, quietCall()))?.onlineVcpus, found.onlineVcpus, "asking changed something");
   });
 

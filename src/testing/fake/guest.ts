@@ -28,6 +28,8 @@ const KERNEL_BYTES = 16 * MiB;
 /** What runs inside one VM of the fake world: the agent's side of its verbs, refusing what Kata's agent refuses. */
 export class FakeGuest {
   sandbox: FakeGuestSandbox | undefined;
+  /** Memory that is in use, bytes: so much of it cannot be taken out. */
+  usedBytes = 0;
   readonly containers = new Map<string, FakeContainer>();
   readonly vcpus: FakeVcpus;
   readonly #vm: Plugged;
@@ -147,7 +149,8 @@ export class FakeGuest {
   }
 
   resources(): GuestResources {
-    return { onlineVcpus: this.vcpus.online, memoryBytes: Math.max(0, this.#vm.size.memoryBytes - KERNEL_BYTES) };
+    const memoryBytes = Math.max(0, this.#vm.size.memoryBytes - KERNEL_BYTES);
+    return { onlineVcpus: this.vcpus.online, memoryBytes, availableBytes: Math.max(0, memoryBytes - this.usedBytes) };
   }
 
   /** What a disk is here. @throws AGENT_FAILED DEADLINE_EXCEEDED, at once: what is plugged into a fake VM need not be waited for. */

@@ -159,7 +159,12 @@ const CORPUS: readonly (readonly [name: string, codec: Codec, message: object, h
   ["ResumeContainer", request("ResumeContainer"), { container_id: "c" }, "0a 01 63"],
   ["OnlineCPUMem", request("OnlineCPUMem"), { wait: true, nb_cpus: 2, cpu_only: true }, "08 01 10 02 18 01"],
   ["SyncResources", guestRequest("SyncResources"), { vcpus: 2 }, "08 02"],
-  ["SyncResources answer", guestResponse("SyncResources"), { online_vcpus: 2, memory_bytes: "536870912" }, "08 02 10 8080808002"],
+  [
+    "SyncResources answer",
+    guestResponse("SyncResources"),
+    { online_vcpus: 2, memory_bytes: "536870912", available_bytes: "4096" },
+    "08 02 10 8080808002 18 8020",
+  ],
   ["FindDisk", guestRequest("FindDisk"), { driver: "blk", address: "10/05" }, "0a 03 626c6b 12 05 31302f3035"],
   ["FindDisk answer", guestResponse("FindDisk"), { node: "/dev/sda", bytes: "512" }, "0a 08 2f6465762f736461 10 8004"],
   ["ReleaseDisk", guestRequest("ReleaseDisk"), { driver: "scsi", address: "0:3" }, "0a 04 73637369 12 03 303a33"],

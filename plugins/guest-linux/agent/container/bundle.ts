@@ -1,6 +1,6 @@
 import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { OciMount, OciSpec } from "tapvisor/plugin";
+import type { OciMount, OciProcess, OciSpec } from "tapvisor/plugin";
 import { checkOpenPath, type GuestPaths } from "../guest-paths.ts";
 import { StatusError } from "../status.ts";
 import type { ContainerFiles } from "./guest-container.ts";
@@ -33,6 +33,7 @@ export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): Oci
   checkLimits(spec.linux.resources ?? {});
   const config = {
     ...spec,
+    process: killable(spec.process),
     ociVersion: OCI_VERSION,
     mounts: spec.mounts.map((mount) => ({ ...mount, source: mount.source || mount.type })),
     linux: { ...spec.linux, namespaces: namespacesOf(spec), cgroupsPath: limitsCgroupOf(id) },
@@ -41,6 +42,14 @@ export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): Oci
   if (JSON.stringify(config).includes("\\u0000"))
     throw new StatusError("INVALID_ARGUMENT", "Cannot use the OCI configuration: it holds a NUL character");
   return config;
+}
+
+/**
+ * The agent itself is spared when memory runs out; what it starts for a container is not, or nothing could be killed.
+ * The least that crun sets is 1: it takes 0 for not set, and then the process has what the agent has.
+ */
+export function killable(process: OciProcess): OciProcess & { readonly oomScoreAdj: number } {
+  return { ...process, oomScoreAdj: 1 };
 }
 
 function checkProcess({ process }: OciSpec): void {

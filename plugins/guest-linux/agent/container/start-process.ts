@@ -8,6 +8,7 @@ import { openPipes, type ProcessPipes } from "../process/pipes.ts";
 import { execInContainer, runContainer } from "../runtime/crun.ts";
 import { commandSearch } from "../runtime/find-command.ts";
 import { StatusError } from "../status.ts";
+import { killable } from "./bundle.ts";
 import { killCgroup } from "./cgroup.ts";
 import type { GuestContainer } from "./guest-container.ts";
 
@@ -54,7 +55,7 @@ export async function startExec(
     throw error;
   }
   try {
-    await writeFile(processFile, JSON.stringify(command));
+    await writeFile(processFile, JSON.stringify(killable(command)));
     await process.start(
       {
         runtimeProgram: files.runtime.program,

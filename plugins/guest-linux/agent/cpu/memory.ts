@@ -18,8 +18,9 @@ export async function onlineMemory(sys: string): Promise<void> {
   if (refused.length > 0) throw new Error(`Cannot bring all memory online: ${refused.join("; ")}`);
 }
 
-/** What the kernel works with, bytes: `MemTotal`. */
-export async function memoryBytes(proc: string): Promise<number> {
-  const [, kibibytes = "0"] = /^MemTotal: +(\d+) kB$/m.exec(await readFile(join(proc, "meminfo"), "utf8")) ?? [];
-  return Number(kibibytes) * 1024;
+/** What the kernel works with, and what of it can be had without taking it from anybody: `MemTotal` and `MemAvailable`, bytes. */
+export async function memoryOf(proc: string): Promise<{ readonly total: number; readonly available: number }> {
+  const text = await readFile(join(proc, "meminfo"), "utf8");
+  const bytes = (field: string) => Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
+  return { total: bytes("MemTotal"), available: bytes("MemAvailable") };
 }

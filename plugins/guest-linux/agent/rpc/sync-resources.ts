@@ -1,6 +1,6 @@
 import type { SyncResourcesRequest, SyncResourcesResponse } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
-import { memoryBytes } from "../cpu/memory.ts";
+import { memoryOf } from "../cpu/memory.ts";
 import { runOn, vcpusOf } from "../cpu/vcpus.ts";
 import type { RpcContext } from "../unary.ts";
 
@@ -9,6 +9,7 @@ export async function syncResources(agent: Agent, { vcpus }: SyncResourcesReques
   return agent.vcpuTurns.run(async () => {
     if (vcpus > 0) await runOn(agent.paths.sys, vcpus, signal);
     const online = vcpusOf(agent.paths.sys).filter((vcpu) => vcpu.online);
-    return { online_vcpus: online.length, memory_bytes: String(await memoryBytes(agent.paths.proc)) };
+    const { total, available } = await memoryOf(agent.paths.proc);
+    return { online_vcpus: online.length, memory_bytes: String(total), available_bytes: String(available) };
   }, signal);
 }

@@ -16,7 +16,10 @@ async function world(...online: readonly boolean[]) {
   const guest = await fakeGuest();
   const sys = fakeSys(guest.paths);
   await sys.vcpus(...online);
-  await sys.put(join(guest.paths.proc, "meminfo"), "MemTotal:         524288 kB\nMemFree:               1 kB\n");
+  await sys.put(
+    join(guest.paths.proc, "meminfo"),
+    "MemTotal:         524288 kB\nMemFree:               1 kB\nMemAvailable:      1024 kB\n",
+  );
   const cpus = join(guest.paths.sys, "devices/system/cpu");
   /** Whether each vCPU but the first is online. */
   const read = async () =>
@@ -28,13 +31,13 @@ const sync = (guest: FakeGuest, vcpus: number, options = {}) => guest.raw(guestS
 
 s.test("SyncResources runs on exactly so many vCPUs, the lowest ones, and says what there is", async () => {
   await using here = await world(false, true, true);
-  const memory_bytes = String(512 * 2 ** 20);
-  assert.equal(await sync(here.guest, 0), { online_vcpus: 3, memory_bytes });
+  const memory = { memory_bytes: String(512 * 2 ** 20), available_bytes: String(2 ** 20) };
+  assert.equal(await sync(here.guest, 0), { online_vcpus: 3, ...memory });
   assert.equal(await here.read(), ["0", "1", "1"], "nothing is changed without a number");
-  assert.equal(await sync(here.guest, 2), { online_vcpus: 2, memory_bytes });
+  assert.equal(await sync(here.guest, 2), { online_vcpus: 2, ...memory });
   assert.equal(await here.read(), ["1", "0", "0"]);
-  assert.equal(await sync(here.guest, 4), { online_vcpus: 4, memory_bytes });
-  assert.equal(await sync(here.guest, 1), { online_vcpus: 1, memory_bytes });
+  assert.equal(await sync(here.guest, 4), { online_vcpus: 4, ...memory });
+  assert.equal(await sync(here.guest, 1), { online_vcpus: 1, ...memory });
   assert.equal(await here.read(), ["0", "0", "0"]);
 });
 
