@@ -30,7 +30,7 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
   const { target, clampedFrom } = aim;
   if (clampedFrom !== undefined) sb.log.warn({ wanted: clampedFrom, limit: target.vcpus }, "the VM cannot have that many vCPUs");
   // Half of what a release has, all in all: what the guest still keeps then comes back later, and is no failure of the release.
-  const shrinking = { ...call, signal: AbortSignal.any([call.signal, AbortSignal.timeout(sb.releaseTimeoutMs / 2)]) };
+  const shrinking = { ...call, signal: AbortSignal.any([call.signal, AbortSignal.timeout(Math.ceil(sb.releaseTimeoutMs / 2))]) };
   const before = await sizing.size(call);
   let plugged = before.vcpus;
   let memoryBytes: number = before.memoryBytes;
