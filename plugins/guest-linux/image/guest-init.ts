@@ -24,6 +24,9 @@ read -r controllers < /sys/fs/cgroup/cgroup.controllers
 for controller in $controllers; do
   echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "tapvisor: no cgroup controller $controller"
 done
+# Unless the kernel's command line says how memory that is plugged in later is to be used: all of it can be taken out again that way.
+read -r policy < /sys/devices/system/memory/auto_online_blocks
+if [ "$policy" = offline ]; then echo online_movable > /sys/devices/system/memory/auto_online_blocks; fi
 read -r name < /etc/hostname
 echo "$name" > /proc/sys/kernel/hostname
 ifconfig lo 127.0.0.1 up || fail "bring up the loopback interface"

@@ -16,13 +16,19 @@ interface Vcpu {
   readonly online: boolean;
 }
 
-/** The vCPUs that the guest has, the lowest first. The first one says nothing of itself: it cannot be parked. */
+/**
+ * The vCPUs that the guest has, the lowest first. The first one has no switch: it cannot be parked. Of the others the kernel shows the directory
+ * before the switch, and such a one is not there yet.
+ */
 export function vcpusOf(sys: string): readonly Vcpu[] {
   return readdirSync(directory(sys))
     .flatMap((name) => /^cpu(\d+)$/.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b)
-    .map((index) => ({ index, online: isOnline(sys, index) }));
+    .flatMap((index) => {
+      const online = index === 0 || isOnline(sys, index);
+      return online === undefined ? [] : { index, online };
+    });
 }
 
 /**
@@ -61,11 +67,11 @@ async function setOnline(sys: string, index: number, online: boolean, signal: Ab
   await writeFile(join(directory(sys), `cpu${index}`, "online"), online ? "1" : "0");
 }
 
-function isOnline(sys: string, index: number): boolean {
+function isOnline(sys: string, index: number): boolean | undefined {
   try {
     return readFileSync(join(directory(sys), `cpu${index}`, "online"), "latin1").trim() !== "0";
   } catch {
-    return true;
+    return undefined;
   }
 }
 

@@ -58,9 +58,11 @@ s.test("vCPUs come online the lowest first and are parked the highest first, and
 
 s.test("a vCPU that was just plugged in is waited for; more than there are is FAILED_PRECONDITION and changes nothing", async () => {
   await using here = await world(false);
+  await mkdir(join(here.cpus, "cpu2")); // its switch comes later
   const synced = sync(here.guest, 3);
   setTimeout(() => void here.sys.vcpus(false, false), 50);
   assert.is((await synced).online_vcpus, 3);
+  assert.is(await readFile(join(here.cpus, "cpu2/online"), "utf8"), "1");
   const refused = await refusal(sync(here.guest, 4));
   assert.equal([refused.status, refused.text], [status.FAILED_PRECONDITION, "Cannot run on 4 vCPUs: the guest has 3"]);
   assert.equal(await here.read(), ["1"]);

@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { GuestPaths } from "../../../../../plugins/guest-linux/agent/guest-paths.ts";
 
@@ -35,12 +35,16 @@ export function fakeSys({ sys, dev }: Pick<GuestPaths, "sys" | "dev">) {
     async scsiHost() {
       await put(join(sys, "class/scsi_host/host2/scan"), "");
     },
-    /** vCPUs, the first of which has no switch. */
+    /** vCPUs, the first of which has no switch. That of a new one appears with its value, as the kernel's does. */
     async vcpus(...online: readonly boolean[]) {
       const directory = join(sys, "devices/system/cpu");
       await mkdir(join(directory, "cpu0"), { recursive: true });
       await mkdir(join(directory, "cpufreq"), { recursive: true });
-      for (const [index, each] of online.entries()) await put(join(directory, `cpu${index + 1}/online`), each ? "1\n" : "0\n");
+      for (const [index, each] of online.entries()) {
+        const file = join(directory, `cpu${index + 1}/online`);
+        await put(`${file}.new`, each ? "1\n" : "0\n");
+        await rename(`${file}.new`, file);
+      }
     },
     async gone(name: string) {
       await rm(join(sys, "class/block", name), { recursive: true });
