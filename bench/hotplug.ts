@@ -26,6 +26,8 @@ const call = { signal: AbortSignal.timeout(3_600_000), log: pino({ level: "silen
 const backends = watchedBackends();
 const load = loadavg()[0];
 
+type OciLimits = Parameters<AgentClient["updateContainer"]>[1];
+
 interface Pair {
   readonly row: string;
   readonly bare: () => Promise<unknown>;
@@ -36,26 +38,41 @@ try {
   await using engine = await createEngine({ root: join(directory, "root"), plugins: backends.plugins });
   const limits = { maxVcpus: 8, maxMemory: "4GiB" };
   await using ours = await engine.runSandbox({ id: "ours", ...limits });
-  await using _theirs = await engine.runSandbox({ id: "bare", ...limits });
+  await using theirs = await engine.runSandbox({ id: "bare", ...limits });
   await using lease = await leaseMachine(backends.grant("bare"));
   const bare = bareVm(lease, backends.grant("bare"), backends.client("bare"));
   const web = await ours.run({ id: "web", rootfs, command: ["sleep", "100000"] });
+  const bareWeb = await theirs.run({ id: "web", rootfs, command: ["sleep", "100000"] });
   const set = (options: Parameters<typeof web.update>[0]) => () => web.update(options);
   // vCPUs that have been plugged in once are parked and used again, on both sides.
   await web.update({ vcpus: 1 });
   await bare.vcpus(2);
   await web.update({ vcpus: null });
   await bare.vcpus(1);
+  const quota = (vcpus: number) => ({ cpu: { quota: vcpus * 100_000, period: 100_000 } });
+  const both = (plug: () => Promise<unknown>, limits: OciLimits) => async () => {
+    await plug();
+    await bare.limits(limits);
+  };
+  // An update sets the container's own limits too, so the bare side does.
   const pairs: Pair[] = [
-    { row: "one vCPU more (parked before)", bare: () => bare.vcpus(2), tapvisor: set({ vcpus: 1 }) },
-    { row: "one vCPU less (parked)", bare: () => bare.vcpus(1), tapvisor: set({ vcpus: null }) },
-    { row: "128 MiB more", bare: () => bare.memory(128 * MiB), tapvisor: set({ memory: "128MiB" }) },
-    { row: "128 MiB less", bare: () => bare.memory(0), tapvisor: set({ memory: null }) },
-    { row: "1 GiB more", bare: () => bare.memory(1024 * MiB), tapvisor: set({ memory: "1GiB" }) },
-    { row: "1 GiB less", bare: () => bare.memory(0), tapvisor: set({ memory: null }) },
+    { row: "one vCPU more (parked before)", bare: both(() => bare.vcpus(2), quota(1)), tapvisor: set({ vcpus: 1 }) },
+    { row: "one vCPU less (parked)", bare: both(() => bare.vcpus(1), { cpu: { quota: -1 } }), tapvisor: set({ vcpus: null }) },
+    {
+      row: "128 MiB more",
+      bare: both(() => bare.memory(128 * MiB), { memory: { limit: 128 * MiB } }),
+      tapvisor: set({ memory: "128MiB" }),
+    },
+    { row: "128 MiB less", bare: both(() => bare.memory(0), { memory: { limit: -1 } }), tapvisor: set({ memory: null }) },
+    { row: "1 GiB more", bare: both(() => bare.memory(1024 * MiB), { memory: { limit: 1024 * MiB } }), tapvisor: set({ memory: "1GiB" }) },
+    { row: "1 GiB less", bare: both(() => bare.memory(0), { memory: { limit: -1 } }), tapvisor: set({ memory: null }) },
     { row: "a SCSI disk more", bare: bare.addDisk, tapvisor: () => ours.addDevice({ path: image }) },
     { row: "a SCSI disk less", bare: bare.removeDisk, tapvisor: () => removeDisk(ours) },
-    { row: "update of limits that leave the VM as it is", bare: bare.limits, tapvisor: set({ pids: 1000 }) },
+    {
+      row: "update of limits that leave the VM as it is",
+      bare: () => bare.limits({ pids: { limit: 1000 } }),
+      tapvisor: set({ pids: 1000 }),
+    },
   ];
   const times = new Map(pairs.map(({ row }) => [row, { bare: [] as number[], tapvisor: [] as number[] }]));
   for (let round = 0; round < ROUNDS; round++) {
@@ -69,7 +86,7 @@ try {
   for (const [row, { bare: theirs, tapvisor }] of times) {
     console.log(`| ${row} | ${ms(theirs)} | ${ms(tapvisor)} | ${(median(tapvisor) / median(theirs)).toFixed(2)} |`);
   }
-  await web.kill("SIGKILL");
+  for (const container of [web, bareWeb]) await container.kill("SIGKILL");
 } finally {
   await rm(directory, { recursive: true, force: true });
 }
@@ -129,7 +146,7 @@ function bareVm({ machine }: MachineLease, vm: VmGrant, client: AgentClient) {
         await delay(1);
       }
     },
-    limits: () => client.guestDetails(call),
+    limits: (limits: OciLimits) => client.updateContainer("web", limits, call),
   };
 }
 
