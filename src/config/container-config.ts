@@ -4,6 +4,7 @@ import { z } from "zod";
 import { newId } from "../base/ids.ts";
 import { type Bytes, MiB } from "../base/units.ts";
 import type { RootfsIntent, RootfsSource } from "../contracts/rootfs.ts";
+import { diskFormat, filesystem } from "./device-config.ts";
 import {
   type ContainerDevice,
   type ContainerMount,
@@ -134,8 +135,8 @@ const rootfs = z.union(
       .strictObject({
         block: pathText,
         access,
-        format: z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"').optional(),
-        fstype: textSchema.regex(/^[a-z0-9]{1,16}$/, 'wanted a file system such as "ext4"').optional(),
+        format: diskFormat.optional(),
+        fstype: filesystem.optional(),
       })
       .transform(({ block, access, format, fstype }) => ({
         source: { kind: "block", path: resolve(block), format, fstype } as RootfsSource,

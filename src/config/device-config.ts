@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { pathText, validate } from "./validate.ts";
+import { pathText, textSchema, validate } from "./validate.ts";
 
 /** A block device or disk image of the host to plug into a sandbox's VM. */
 export interface DeviceOptions {
@@ -14,12 +14,20 @@ export interface DeviceOptions {
   readonly driver?: "virtio-scsi" | "virtio-blk";
 }
 
-const schema = z.strictObject({
-  path: pathText.transform((path) => resolve(path)),
-  readonly: z.boolean("wanted true or false").default(false),
-  format: z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"').default("raw"),
+export const hostPath = pathText.transform((path) => resolve(path));
+export const readonlyFlag = z.boolean("wanted true or false").default(false);
+export const diskFormat = z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"');
+export const filesystem = textSchema.regex(/^[a-z0-9]{1,16}$/, 'wanted a file system such as "ext4"');
+
+/** What there is to say of a disk, for a sandbox's and a container's alike. */
+export const deviceFields = {
+  path: hostPath,
+  readonly: readonlyFlag,
+  format: diskFormat.default("raw"),
   driver: z.enum(["virtio-scsi", "virtio-blk"], 'wanted "virtio-scsi" or "virtio-blk"').optional(),
-});
+};
+
+const schema = z.strictObject(deviceFields);
 
 /** Relative paths are of the working directory. @throws INVALID_INPUT naming the field. */
 export function deviceOptions(options: unknown): z.output<typeof schema> {

@@ -1,7 +1,8 @@
-import { isAbsolute, normalize, resolve } from "node:path";
+import { isAbsolute, normalize } from "node:path";
 import { z } from "zod";
 import type { Bytes } from "../base/units.ts";
-import { bytesSchema, idSchema, pathText, textSchema } from "./validate.ts";
+import { type DeviceOptions, deviceFields, filesystem, hostPath, readonlyFlag } from "./device-config.ts";
+import { bytesSchema, idSchema, pathText } from "./validate.ts";
 
 /** What a container sees at a path besides its rootfs. Targets are absolute paths in the container, each once. */
 export type ContainerMount = BindMount | VolumeMount | TmpfsMount | BlockMount;
@@ -56,17 +57,9 @@ export type MountConfig =
     };
 
 /** A block device or disk image of the host that the container gets as a device node. */
-export interface ContainerDevice {
-  /** A block device of the host, or an image file. */
-  readonly path: string;
+export interface ContainerDevice extends DeviceOptions {
   /** Where the container finds it; the host's own path by default, for a device below /dev. */
   readonly target?: string;
-  /** `false` by default. Enforced on the host side. */
-  readonly readonly?: boolean;
-  /** "raw" by default. */
-  readonly format?: "raw" | "qcow2";
-  /** By default the hypervisor's preferred one. */
-  readonly driver?: "virtio-scsi" | "virtio-blk";
 }
 
 export interface DeviceConfig {
@@ -92,10 +85,6 @@ const mountTarget = guestPath
     (path) => !SYSTEM.some((system) => path === system || path.startsWith(`${system}/`)) && !MADE.includes(path),
     "wanted another path: the guest makes /proc, /sys and /dev itself",
   );
-const hostPath = pathText.transform((path) => resolve(path));
-const readonlyFlag = z.boolean("wanted true or false").default(false);
-const format = z.enum(["raw", "qcow2"], 'wanted "raw" or "qcow2"').default("raw");
-const driver = z.enum(["virtio-scsi", "virtio-blk"], 'wanted "virtio-scsi" or "virtio-blk"').optional();
 
 const SCHEMAS = {
   source: z
@@ -120,8 +109,8 @@ const SCHEMAS = {
     .strictObject({
       block: hostPath,
       target: mountTarget,
-      fstype: textSchema.regex(/^[a-z0-9]{1,16}$/, 'wanted a file system such as "ext4"').default("ext4"),
-      format,
+      fstype: filesystem.default("ext4"),
+      format: deviceFields.format,
       readonly: readonlyFlag,
     })
     .transform(({ block, ...given }): MountConfig => ({ type: "block", path: block, ...given })),
@@ -147,10 +136,7 @@ const mount = z
 export const mountsSchema = z.array(mount, "wanted a list of mounts").default([]);
 
 export const devicesSchema = z
-  .array(
-    z.strictObject({ path: hostPath, target: mountTarget.optional(), readonly: readonlyFlag, format, driver }),
-    "wanted a list of devices",
-  )
+  .array(z.strictObject({ ...deviceFields, target: mountTarget.optional() }), "wanted a list of devices")
   .transform((devices) => devices.map(({ target, ...device }): DeviceConfig => ({ ...device, target: target ?? device.path })))
   .refine(
     (devices) => devices.every(({ target }) => target.startsWith("/dev/")),
