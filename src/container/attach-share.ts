@@ -31,16 +31,9 @@ export async function attachShare(
       hint: "give the container disks in place of directories: { block } as rootfs and mounts",
     });
   }
-  const vm = vmGrantOf(sb);
   const asked = { sandbox: sb.id, container: config.id, kind: "share", action: "plug", request: { id: config.id, entries } } as const;
   const amended = (await sb.hooks.amend("beforeHotplug", asked)) as typeof asked;
-  const intent: ShareIntent = {
-    sandbox: sb.id,
-    vm,
-    id: config.id,
-    directory: join(vm.runDirectory, `share-${config.id}`),
-    entries: withAmended(entries, amended.request.entries),
-  };
+  const intent = shareIntent(sb, config.id, withAmended(entries, amended.request.entries));
   const from = { owner: hypervisorOf(sb), kind: "share" };
   const share = await tx.acquire<ShareIntent, ShareGrant>("attach-share", from, intent, DEADLINES.hotplug);
   await sb.hooks.notify("afterAttach", {
@@ -50,6 +43,12 @@ export async function attachShare(
     defer: (name, release) => tx.defer("attach-share", `hook:${name}`, release),
   });
   return share;
+}
+
+/** What is asked of the hypervisor for a container's share. */
+export function shareIntent(sb: SandboxContext, id: string, entries: readonly ShareEntry[]): ShareIntent {
+  const vm = vmGrantOf(sb);
+  return { sandbox: sb.id, vm, id, directory: join(vm.runDirectory, `share-${id}`), entries };
 }
 
 /** A tap may change where an entry comes from and make it read-only; the entries themselves stay. */

@@ -2,13 +2,12 @@ import type { DiskIntent } from "../contracts/hypervisor.ts";
 import { handOverDisks } from "../device/hand-over.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
-import { NO_SIZE } from "../resource/plan.ts";
 import { takeBackKept } from "../resource/refit.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
-import { announceShrink, requestedBy } from "./plug-resources.ts";
-import { containerRecord, moveContainer, requireContainer } from "./state.ts";
+import { announceGivingBack } from "./plug-resources.ts";
+import { moveContainer, requireContainer } from "./state.ts";
 
 /** Removes a container that does not run, in the guest and on the host. Deleted already is success. @throws INVALID_STATE, RELEASE_INCOMPLETE. */
 export function deleteContainer(sb: SandboxContext, id: string, signal: AbortSignal | undefined): Promise<void> {
@@ -47,5 +46,5 @@ async function announceUnplug(sb: SandboxContext, id: string): Promise<void> {
     const { path, readonly } = intent as unknown as DiskIntent;
     await sb.hooks.amend("beforeHotplug", { ...about, kind: "block", request: { path, readonly } });
   }
-  await announceShrink(sb, id, requestedBy(sb, id, containerRecord(sb, id).config.resources), NO_SIZE);
+  await announceGivingBack(sb, id);
 }

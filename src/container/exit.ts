@@ -2,10 +2,9 @@ import { messageOf } from "../base/errors.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { RESOURCES } from "../resource/ledger.ts";
-import { NO_SIZE } from "../resource/plan.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import type { GuestProcess } from "./guest-process.ts";
-import { announceShrink, requestedBy } from "./plug-resources.ts";
+import { announceGivingBack } from "./plug-resources.ts";
 import { noteContainer } from "./state.ts";
 
 /**
@@ -38,7 +37,7 @@ async function giveBackResources(sb: SandboxContext, id: string, process: GuestP
   await exclusively(sb, undefined, async () => {
     const record = sb.journal.record.containers[id];
     if (!held() || record?.state !== "stopped" || sb.processes.get(id) !== process || sb.guest.isEnding) return;
-    await announceShrink(sb, id, requestedBy(sb, id, record.config.resources), NO_SIZE);
+    await announceGivingBack(sb, id);
     await releaseHoldings(sb, (each) => each.container === id && each.kind === RESOURCES);
   });
 }

@@ -2,7 +2,6 @@ import { TapvisorError } from "../base/errors.ts";
 import { type Bytes, formatBytes } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import type { ResourceConfig } from "../config/resources-config.ts";
 import type { VmSize } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
@@ -11,6 +10,7 @@ import type { Transaction } from "../engine/transaction.ts";
 import { RESOURCES, type ResourcesIntent, sizingOf } from "../resource/ledger.ts";
 import { NO_SIZE, requestOf } from "../resource/plan.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
+import { containerRecord } from "./state.ts";
 
 /** The step in which the VM grows for a container. */
 export const PLUG_RESOURCES_STEP = "plug-resources";
@@ -78,6 +78,11 @@ export async function announceShrink(sb: SandboxContext, container: string, befo
   if (bytes > 0) await amend(sb, { ...about, kind: "memory", request: { bytes } });
 }
 
+/** The same for all that a container has asked for. */
+export function announceGivingBack(sb: SandboxContext, container: string): Promise<void> {
+  return announceShrink(sb, container, requestedBy(sb, container), NO_SIZE);
+}
+
 function amend(sb: SandboxContext, event: HotplugEvent): Promise<HotplugEvent> {
   return sb.hooks.amend("beforeHotplug", event);
 }
@@ -103,7 +108,7 @@ export function checkFits(sb: SandboxContext, request: VmSize): void {
 }
 
 /** What a container asks of the VM now. */
-export function requestedBy(sb: SandboxContext, container: string, resources: ResourceConfig): VmSize {
+export function requestedBy(sb: SandboxContext, container: string): VmSize {
   const held = sb.journal.record.holdings.some((holding) => holding.kind === RESOURCES && holding.container === container);
-  return held ? requestOf(resources) : NO_SIZE;
+  return held ? requestOf(containerRecord(sb, container).config.resources) : NO_SIZE;
 }

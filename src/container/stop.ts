@@ -2,11 +2,10 @@ import { messageOf } from "../base/errors.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import { RESOURCES } from "../resource/ledger.ts";
-import { NO_SIZE } from "../resource/plan.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { releaseIncomplete, type StopOptions } from "../sandbox/stop.ts";
-import { announceShrink, requestedBy } from "./plug-resources.ts";
+import { announceGivingBack } from "./plug-resources.ts";
 import { containerRecord, moveContainer, noteContainer, requireContainer } from "./state.ts";
 import { terminate } from "./terminate.ts";
 
@@ -28,7 +27,7 @@ export async function stopContainerLocked(sb: SandboxContext, id: string, option
   requireContainer(sb, id, "stop", "ready", "running", "paused");
   if (!force) requireSandbox(sb, "stop the container", "ready", "running");
   await sb.hooks.amend("beforeStop", { sandbox: sb.id, container: id, force });
-  await announceShrink(sb, id, requestedBy(sb, id, containerRecord(sb, id).config.resources), NO_SIZE);
+  await announceGivingBack(sb, id);
   try {
     await terminate(sb, id, options);
   } catch (error) {

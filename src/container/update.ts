@@ -34,7 +34,7 @@ export async function updateContainer(sb: SandboxContext, id: string, options: u
     const record = containerRecord(sb, id);
     const before = record.config.resources;
     const after = await amended(sb, id, updatedResources(before, options));
-    const [has, wants] = [requestedBy(sb, id, before), requestOf(after)];
+    const [has, wants] = [requestedBy(sb, id), requestOf(after)];
     const resizes = await canResize(sb);
     if (!resizes) checkFits(sb, wants);
     const request = resizes ? await announceGrowth(sb, id, has, wants) : has;

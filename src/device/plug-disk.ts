@@ -62,9 +62,14 @@ export async function plugDisk(
 
 /** A disk that is plugged in, as its holding tells it. */
 export function pluggedDisk(sb: SandboxContext, id: string): PluggedDisk {
-  const held = sb.journal.record.holdings.find(({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id);
-  if (held) return held.grant as unknown as PluggedDisk;
+  const disk = findPlugged(sb, id);
+  if (disk) return disk;
   throw new TapvisorError("INTERNAL", `Cannot find where disk "${id}" is plugged in`, { data: {} });
+}
+
+export function findPlugged(sb: SandboxContext, id: string): PluggedDisk | undefined {
+  const held = sb.journal.record.holdings.find(({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id);
+  return held?.grant as PluggedDisk | undefined;
 }
 
 /** What an earlier unplug of this device has left is tried again first. @throws RELEASE_INCOMPLETE. */
@@ -78,7 +83,8 @@ async function releaseLeftovers(sb: SandboxContext, identity: string): Promise<v
   if (left.length > 0) throw releaseIncomplete(known.id, left);
 }
 
-async function driverFor(sb: SandboxContext, { driver, path }: DiskRequest): Promise<DiskDriver> {
+/** The driver that a disk is plugged in by. @throws UNSUPPORTED when the hypervisor has it not. */
+export async function driverFor(sb: SandboxContext, { driver, path }: DiskRequest): Promise<DiskDriver> {
   const { capabilities } = await sb.engine.slot("hypervisor");
   const known = capabilities.diskDrivers ?? [];
   const chosen = driver ?? known[0];

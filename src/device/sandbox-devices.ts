@@ -10,10 +10,10 @@ import { transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { releaseIncomplete } from "../sandbox/stop.ts";
-import { type PluggedDisk, releaseInGuest } from "./disk-holding.ts";
+import { releaseInGuest } from "./disk-holding.ts";
 import { type DeviceGrant, idIn } from "./holding.ts";
 import { deviceOf, nameOf, SANDBOX } from "./manager.ts";
-import { ATTACH_DEVICES_STEP, plugDisk, pluggedDisk } from "./plug-disk.ts";
+import { ATTACH_DEVICES_STEP, findPlugged, plugDisk, pluggedDisk } from "./plug-disk.ts";
 
 /** A disk of a sandbox's VM. */
 export interface Device {
@@ -83,12 +83,10 @@ async function finishesEarlier(sb: SandboxContext, id: string): Promise<boolean>
 async function announceAndLetGo(sb: SandboxContext, id: string, signal: AbortSignal | undefined): Promise<void> {
   const { path, readonly } = deviceOf(sb.journal.record.devices, id);
   await sb.hooks.amend("beforeHotplug", { sandbox: sb.id, kind: "block", action: "unplug", request: { path, readonly } });
-  const holding = sb.journal.record.holdings.find(
-    ({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id,
-  );
-  if (!holding) return;
+  const disk = findPlugged(sb, id);
+  if (!disk) return;
   await withDeadline({ what: `the guest to let go of disk "${id}"`, timeoutMs: DEADLINES.agent, signal }, (inner) =>
-    releaseInGuest(sb.guest.client, holding.grant as unknown as PluggedDisk, { signal: inner, log: sb.log }),
+    releaseInGuest(sb.guest.client, disk, { signal: inner, log: sb.log }),
   );
 }
 

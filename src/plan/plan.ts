@@ -1,16 +1,16 @@
-import { join } from "node:path";
-import { TapvisorError } from "../base/errors.ts";
 import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
 import { type DeviceOptions, deviceOptions } from "../config/device-config.ts";
 import { type UpdateOptions, updatedResources } from "../config/resources-config.ts";
-import { mountSources } from "../container/mount-sources.ts";
+import { shareIntent } from "../container/attach-share.ts";
+import { mountSources, type SharedMount } from "../container/mount-sources.ts";
 import { canResize, checkFits } from "../container/plug-resources.ts";
 import { containerRecord } from "../container/state.ts";
 import { shareEntries } from "../container/storages.ts";
-import type { DiskDriver, DiskIntent, PlannedCommand, ShareIntent, VmSize } from "../contracts/hypervisor.ts";
+import type { DiskIntent, PlannedCommand, VmSize } from "../contracts/hypervisor.ts";
 import type { RootfsGrant } from "../contracts/rootfs.ts";
 import { identifyDevice } from "../device/identify.ts";
 import { attachDevice, type Devices, newDevice, SANDBOX } from "../device/manager.ts";
+import { type DiskRequest, driverFor } from "../device/plug-disk.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { HotplugEvent } from "../engine/hook-events.ts";
 import { ledgerOf, type SandboxResources, sizingOf } from "../resource/ledger.ts";
@@ -56,13 +56,14 @@ export async function planChange(sb: SandboxContext, change: PlannedChange): Pro
 
 async function planCreate(sb: SandboxContext, config: ContainerConfig): Promise<Plan> {
   const before = ledgerOf(sb.journal.record);
-  const share = await planShare(sb, config);
+  const sources = await mountSources(sb.engine.root, config, { dryRun: true });
+  const share = await planShare(sb, config, sources.shared);
   const disks = new DiskPlan(sb, config.id);
   const { access, source } = config.rootfs;
   if (source.kind === "block") {
     await disks.add({ field: "container.rootfs", path: source.path, format: source.format ?? "raw", readonly: access !== "shared" });
   }
-  for (const use of (await mountSources(sb.engine.root, config, { dryRun: true })).disks) await disks.add(use);
+  for (const use of sources.disks) await disks.add(use);
   const resized = await planResize(sb, config.id, NO_SIZE, requestOf(config.resources));
   return {
     sandbox: sb.id,
@@ -85,21 +86,18 @@ async function planDevice(sb: SandboxContext, options: DeviceOptions): Promise<P
 
 type Effects = Pick<Plan, "hotplugs" | "commands">;
 
-async function planShare(sb: SandboxContext, config: ContainerConfig): Promise<Effects> {
+async function planShare(sb: SandboxContext, config: ContainerConfig, mounts: readonly SharedMount[]): Promise<Effects> {
   const { source } = config.rootfs;
   const rootfs: RootfsGrant =
     source.kind === "block"
       ? { type: "block", path: source.path, format: "raw", fstype: "" }
       : { type: "share", directory: source.kind === "directory" ? source.path : source.reference };
-  const { shared } = await mountSources(sb.engine.root, config, { dryRun: true });
-  const entries = shareEntries(config, rootfs, shared);
+  const entries = shareEntries(config, rootfs, mounts);
   if (entries.length === 0) return { hotplugs: [], commands: [] };
-  const vm = vmGrantOf(sb);
-  const intent: ShareIntent = { sandbox: sb.id, vm, id: config.id, directory: join(vm.runDirectory, `share-${config.id}`), entries };
   const { planner } = await sb.engine.slot("hypervisor");
   return {
     hotplugs: [{ sandbox: sb.id, container: config.id, kind: "share", action: "plug", request: { id: config.id, entries } }],
-    commands: planner?.share(intent) ?? [],
+    commands: planner?.share(shareIntent(sb, config.id, entries)) ?? [],
   };
 }
 
@@ -117,18 +115,10 @@ class DiskPlan {
     this.#devices = { ...sb.journal.record.devices };
   }
 
-  async add(request: {
-    readonly field: string;
-    readonly path: string;
-    readonly format: "raw" | "qcow2";
-    readonly readonly: boolean;
-    readonly driver?: DiskDriver | undefined;
-  }): Promise<void> {
+  async add(request: DiskRequest): Promise<void> {
     const sb = this.#sb;
-    const { capabilities, planner } = await sb.engine.slot("hypervisor");
-    const driver = request.driver ?? capabilities.diskDrivers?.[0];
-    if (driver === undefined)
-      throw new TapvisorError("UNSUPPORTED", `Cannot plug ${request.path}: no disk can be`, { data: { what: "disk hot-plug" } });
+    const { planner } = await sb.engine.slot("hypervisor");
+    const driver = await driverFor(sb, request);
     const { path, format, readonly } = request;
     const identity = await identifyDevice(request.field, path);
     const holder = this.#container ?? SANDBOX;
