@@ -1,5 +1,6 @@
 /** All that a plugin author imports. */
 export * from "./base/deadline.ts";
+export * from "./base/device-numbers.ts";
 export * from "./base/errors.ts";
 export * from "./base/file-lock.ts";
 export * from "./base/ids.ts";

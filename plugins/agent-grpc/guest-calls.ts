@@ -1,5 +1,5 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
-import { type AgentClient, type Call, isTapvisorError, TapvisorError } from "tapvisor/plugin";
+import { type AgentClient, type Call, isAgentStatus, TapvisorError } from "tapvisor/plugin";
 import { guestServiceDefinition as rpc } from "tapvisor/protocol";
 import { foundDisk, guestResources } from "./answers.ts";
 import type { Send } from "./sender.ts";
@@ -19,7 +19,7 @@ export function guestCalls(send: Send): Pick<AgentClient, "syncResources" | "fin
     try {
       return await send(name, method, request, call, options);
     } catch (error) {
-      if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== "UNIMPLEMENTED") throw error;
+      if (!isAgentStatus(error, "UNIMPLEMENTED")) throw error;
       isServed = false;
       return undefined;
     }

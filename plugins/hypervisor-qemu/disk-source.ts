@@ -1,6 +1,6 @@
 import type { BigIntStats } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
-import { type DiskIntent, messageOf, type TapvisorError } from "tapvisor/plugin";
+import { type DiskIntent, deviceNumbers, messageOf, type TapvisorError } from "tapvisor/plugin";
 import { badDevice } from "./bad-device.ts";
 
 /** A disk's path that has been looked at. */
@@ -60,13 +60,8 @@ function sourceOf(found: BigIntStats): DiskSource | { readonly refusal: string }
   if (found.isFile()) return { kind: "file", identity: `file ${found.dev}:${found.ino}` };
   if (found.isDirectory()) return { refusal: "a directory" };
   if (!found.isBlockDevice()) return { refusal: "neither a file nor a block device" };
-  const removable = REMOVABLE[majorOf(found.rdev)];
+  const removable = REMOVABLE[deviceNumbers(found.rdev).major];
   return removable === undefined ? { kind: "host_device", identity: `device ${found.rdev}` } : { refusal: removable };
-}
-
-/** The major number of a device, as Linux packs it. */
-function majorOf(rdev: bigint): number {
-  return Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n));
 }
 
 function checkFormat(path: string, format: DiskIntent["format"], header: Buffer): void {

@@ -135,6 +135,11 @@ export function isTapvisorError(value: unknown): value is AnyTapvisorError {
   return typeof value === "object" && value !== null && MARK in value;
 }
 
+/** Whether the agent has answered a request with this gRPC status, `NOT_FOUND` say. */
+export function isAgentStatus(value: unknown, status: string): value is TapvisorError<"AGENT_FAILED"> {
+  return isTapvisorError(value) && value.code === "AGENT_FAILED" && value.data.status === status;
+}
+
 /** The message of anything thrown, `null` and strings included. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

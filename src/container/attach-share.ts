@@ -40,7 +40,7 @@ export async function attachShare(
     sandbox: sb.id,
     container: config.id,
     device: { kind: "share", id: share.id },
-    defer: (name, release) => tx.defer("attach-share", `hook:${name}`, release),
+    defer: tx.hookDefer("attach-share"),
   });
   return share;
 }

@@ -31,7 +31,7 @@ export async function plugResources(
       sandbox: sb.id,
       container: config.id,
       device: { kind, id: config.id },
-      defer: (name, release) => tx.defer(PLUG_RESOURCES_STEP, `hook:${name}`, release),
+      defer: tx.hookDefer(PLUG_RESOURCES_STEP),
     });
   }
 }

@@ -1,5 +1,5 @@
 import { withDeadline } from "../base/deadline.ts";
-import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
+import { isAgentStatus, isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { AgentClient } from "../contracts/agent.ts";
 import type { Call, HoldingKind } from "../contracts/holding.ts";
 import type { DiskGrant, DiskIntent, VmGrant } from "../contracts/hypervisor.ts";
@@ -53,7 +53,7 @@ async function haveGuestLetGo(sb: SandboxContext, vm: VmGrant, disk: PluggedDisk
 /** Has the guest let go of a disk. @throws DEVICE_IN_USE; nothing has changed then. */
 export async function releaseInGuest(agent: AgentClient, { id, guest }: DiskGrant, call: Call): Promise<void> {
   await agent.releaseDisk(guest, call).catch((error: unknown) => {
-    if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== "FAILED_PRECONDITION") throw error;
+    if (!isAgentStatus(error, "FAILED_PRECONDITION")) throw error;
     throw new TapvisorError("DEVICE_IN_USE", `Cannot take disk "${id}" out of the VM: ${error.message}`, {
       data: { id, reason: error.message },
       cause: error,

@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { deviceNumbers } from "../base/device-numbers.ts";
 import { TapvisorError } from "../base/errors.ts";
 
 /**
@@ -6,7 +7,7 @@ import { TapvisorError } from "../base/errors.ts";
  * @throws INVALID_INPUT naming the field when it is missing, or is neither of them.
  */
 export async function identifyDevice(field: string, path: string): Promise<string> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => error);
+  const found = await stat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => error);
   const refuse = (why: string) => {
     const wanted = "an existing block device or image file of the host";
     return new TapvisorError("INVALID_INPUT", `Cannot use ${field} ${JSON.stringify(path)}: ${why}, wanted ${wanted}`, {
@@ -14,19 +15,13 @@ export async function identifyDevice(field: string, path: string): Promise<strin
     });
   };
   if (found instanceof Error) throw refuse(found.code === "ENOENT" ? "it does not exist" : found.message);
-  if (found.isBlockDevice()) return `b:${major(found.rdev)}:${minor(found.rdev)}`;
+  if (found.isBlockDevice()) {
+    const { major, minor } = deviceNumbers(found.rdev);
+    return `b:${major}:${minor}`;
+  }
   if (found.isFile()) return `f:${found.dev}:${found.ino}`;
   if (found.isDirectory()) throw refuse("it is a directory");
   if (found.isFIFO()) throw refuse("it is a named pipe");
   if (found.isSocket()) throw refuse("it is a socket");
   throw refuse("it is a character device");
-}
-
-/** Linux's split of a device number, as makedev(3) puts it together; above 2^32 bit operations of JavaScript would lose digits. */
-function major(rdev: number): number {
-  return (Math.floor(rdev / 2 ** 8) % 2 ** 12) + Math.floor(rdev / 2 ** 44) * 2 ** 12;
-}
-
-function minor(rdev: number): number {
-  return (rdev % 2 ** 8) + (Math.floor(rdev / 2 ** 20) % 2 ** 24) * 2 ** 8;
 }

@@ -55,7 +55,7 @@ export async function plugDisk(
   await sb.hooks.notify("afterAttach", {
     ...about,
     device: { kind: "block", id: device.id },
-    defer: (name, release) => tx.defer(ATTACH_DEVICES_STEP, `hook:${name}`, release),
+    defer: tx.hookDefer(ATTACH_DEVICES_STEP),
   });
   return disk;
 }

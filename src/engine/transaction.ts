@@ -1,6 +1,7 @@
 import { throwIfAborted, withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, type Rollback, TapvisorError, toError } from "../base/errors.ts";
 import type { Holding, HoldingKind, Json } from "../contracts/holding.ts";
+import type { Defer } from "./hook-events.ts";
 import type { HookRunner } from "./hook-runner.ts";
 import type { LateWork } from "./late-work.ts";
 import { type ReleaseScope, releaseHoldings, releaseUnsaved } from "./release.ts";
@@ -111,6 +112,11 @@ export class Transaction<in Step extends string> {
   /** Registers a release of this process, in its place among the holdings. */
   defer(step: Step, owner: string, release: () => Promise<void>): void {
     this.#scope.journal.intendVolatile(step, owner, release, this.#operation.container);
+  }
+
+  /** The `defer` of a hook's event: what a tap registers is released with that step. */
+  hookDefer(step: Step): Defer {
+    return (name, release) => this.defer(step, `hook:${name}`, release);
   }
 
   /** Releases what this transaction acquired in the given steps, for a retry inside it. @throws the first failure. */

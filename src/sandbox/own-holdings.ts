@@ -1,7 +1,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
-import { isTapvisorError } from "../base/errors.ts";
+import { isAgentStatus } from "../base/errors.ts";
 import { type OciHooksGrant, type OciHooksIntent, ociHooks } from "../container/oci-hooks.ts";
 import type { GuestContainer } from "../contracts/agent.ts";
 import type { HoldingKind } from "../contracts/holding.ts";
@@ -89,7 +89,7 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
 /** The request to start something may have failed before it reached the agent: then there is nothing to end. */
 function unlessAnswered(status: string): (error: unknown) => void {
   return (error) => {
-    if (!isTapvisorError(error) || error.code !== "AGENT_FAILED" || error.data.status !== status) throw error;
+    if (!isAgentStatus(error, status)) throw error;
   };
 }
 
