@@ -7,7 +7,7 @@ import { ATTACH_DEVICES_STEP, plugDisk } from "../device/plug-disk.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { Transaction } from "../engine/transaction.ts";
-import type { GuestContainerIntent } from "../sandbox/own-holdings.ts";
+import type { GuestContainerIntent, GuestContainerRequest } from "../sandbox/own-holdings.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { attachShare } from "./attach-share.ts";
 import { mountSources } from "./mount-sources.ts";
@@ -25,8 +25,12 @@ export const PLUG_IN_STEPS = [
 ] as const;
 export type PlugInStep = (typeof PLUG_IN_STEPS)[number];
 
+const GUEST_CONTAINER = { owner: ENGINE, kind: "guest-container" };
+
 /** Plugs a container's files, disks, vCPUs and memory into the VM and has the agent create it; everything acquired belongs to `tx`. */
 export async function plugIn(sb: SandboxContext, tx: Transaction<PlugInStep>, config: ContainerConfig): Promise<void> {
+  const inGuest: GuestContainerIntent = { vm: vmGrantOf(sb), container: config.id };
+  tx.expect("create-guest-container", GUEST_CONTAINER, inGuest);
   const rootfs = await prepareRootfs(sb, tx, config);
   const sources = await mountSources(sb.engine.root, config);
   const share = await attachShare(sb, tx, config, rootfs, sources.shared);
@@ -39,8 +43,7 @@ export async function plugIn(sb: SandboxContext, tx: Transaction<PlugInStep>, co
     devices: guestDevices(files),
     spec: guestSpec(config, sb.journal.record.config.hostname, rootfs, mountsAsDevices(files)),
   };
-  const from = { owner: ENGINE, kind: "guest-container" };
-  await tx.acquire<GuestContainerIntent, void>("create-guest-container", from, { vm: vmGrantOf(sb), request }, DEADLINES.agent);
+  await tx.acquire<GuestContainerRequest, void>("create-guest-container", GUEST_CONTAINER, { ...inGuest, request }, DEADLINES.agent);
 }
 
 async function prepareRootfs(sb: SandboxContext, tx: Transaction<PlugInStep>, config: ContainerConfig): Promise<RootfsGrant> {

@@ -5,7 +5,7 @@ import { type ResourceConfig, updatedResources } from "../config/resources-confi
 import type { VmSize } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
-import { type Transaction, transact } from "../engine/transaction.ts";
+import { transact } from "../engine/transaction.ts";
 import { fitVm } from "../resource/fit-vm.ts";
 import { RESOURCES, sizingOf } from "../resource/ledger.ts";
 import { requestOf, updateRequest } from "../resource/plan.ts";
@@ -18,10 +18,10 @@ import { containerRecord, noteContainer, requireContainer } from "./state.ts";
 
 /** The steps of changing a container's limits: the VM grows before the guest's limits are raised, and shrinks after they are lowered. */
 export const UPDATE_CONTAINER_STEPS = ["grow-vm", "update-guest", "shrink-vm", "commit"] as const;
-type UpdateStep = (typeof UPDATE_CONTAINER_STEPS)[number];
 
 /** What stands in the journal only while limits are being changed. */
 export const IN_CHANGE = "guest-limits";
+const GUEST_LIMITS = { owner: ENGINE, kind: IN_CHANGE };
 
 /**
  * Changes a container's limits, in the VM, in the guest and in the ledger: all of them, or none.
@@ -43,8 +43,10 @@ export async function updateContainer(sb: SandboxContext, id: string, options: u
     const operation = { name: "update container", steps: UPDATE_CONTAINER_STEPS, sandbox: sb.id, container: id, signal };
     try {
       await transact(sb, operation, async (tx) => {
-        if (resizes) await acquireResources(sb, tx, "grow-vm", id, request);
-        await updateGuest(sb, tx, id, before, after);
+        const limits = guestLimits(sb, id, before, after);
+        tx.expect("update-guest", GUEST_LIMITS, limits);
+        if (resizes && !isSame(request, has)) await acquireResources(sb, tx, "grow-vm", id, request);
+        await tx.acquire<GuestLimitsIntent, void>("update-guest", GUEST_LIMITS, limits, DEADLINES.agent);
         await tx.run("shrink-vm", DEADLINES.hotplug, async (inner) => {
           if (resizes) await fitVm(sb, { signal: inner, log: sb.log }, { shrink: true });
         });
@@ -70,21 +72,19 @@ function requestIn({ vcpus, memoryBytes }: ResourceConfig): { readonly vcpus?: n
   return { ...(vcpus !== undefined && { vcpus }), ...(memoryBytes !== undefined && { memoryBytes }) };
 }
 
-async function updateGuest(
-  sb: SandboxContext,
-  tx: Transaction<UpdateStep>,
-  id: string,
-  before: ResourceConfig,
-  after: ResourceConfig,
-): Promise<void> {
+/** The same limits twice, as they were and as they will be: each undoes the other. */
+function guestLimits(sb: SandboxContext, id: string, before: ResourceConfig, after: ResourceConfig): GuestLimitsIntent {
   const most = sizingOf(sb.journal.record).limits.vcpus;
-  const intent: GuestLimitsIntent = {
+  return {
     vm: vmGrantOf(sb),
     container: id,
     before: updateRequest(after, before, most),
     after: updateRequest(before, after, most),
   };
-  await tx.acquire<GuestLimitsIntent, void>("update-guest", { owner: ENGINE, kind: IN_CHANGE }, intent, DEADLINES.agent);
+}
+
+function isSame(one: VmSize, other: VmSize): boolean {
+  return one.vcpus === other.vcpus && one.memoryBytes === other.memoryBytes;
 }
 
 /** From here on the new limits are the container's: the earlier request and what could undo the change leave the journal, in one write. */

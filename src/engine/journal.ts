@@ -4,6 +4,7 @@ import type { StateStore } from "../contracts/state-store.ts";
 import { RECORD_VERSION, type SandboxRecord } from "./record.ts";
 
 type Volatile = () => Promise<void>;
+type NewHolding = Pick<Holding, "step" | "owner" | "kind" | "container" | "intent">;
 
 /**
  * One sandbox's record and its way to the state store. Holdings are added with their intent before anything happens and completed with
@@ -13,6 +14,8 @@ export class Journal {
   readonly record: SandboxRecord;
   readonly #store: StateStore;
   readonly #volatile = new Map<number, Volatile>();
+  /** Holdings that a later step will acquire, and whether a write has brought them to the store by now. */
+  readonly #expected = new Map<number, { stored: boolean }>();
   #stored: boolean;
   #saving: Promise<void> = Promise.resolve();
   /** The last write failed: what is stored is older than the record. */
@@ -49,11 +52,34 @@ export class Journal {
     return new Journal(store, checkRecord(id, stored), true);
   }
 
-  /** Adds a holding about to be acquired. It reaches the store with the next `save`. */
-  intend(holding: Pick<Holding, "step" | "owner" | "kind" | "container" | "intent">): Holding {
+  /** Adds a holding about to be acquired, after those there are and before those that are only expected. It reaches the store with the next `save`. */
+  intend(holding: NewHolding): Holding {
+    const { holdings } = this.record;
     const added: Holding = { ...holding, id: this.record.nextHolding++, status: "pending" };
-    this.record.holdings.push(added);
+    const first = holdings.findIndex(({ id }) => this.#expected.has(id));
+    holdings.splice(first === -1 ? holdings.length : first, 0, added);
     return added;
+  }
+
+  /** Adds a holding that a later step will acquire: the writes of the steps before it take its intent to the store, and it stays the last. */
+  expect(holding: NewHolding): void {
+    const added = this.intend(holding);
+    this.record.holdings = [...this.record.holdings.filter(({ id }) => id !== added.id), added];
+    this.#expected.set(added.id, { stored: false });
+  }
+
+  /** The holding that was expected for a step, which begins now; `stored` tells whether it needs a write of its own. */
+  meet(step: string, container: string | undefined): { readonly holding: Holding; readonly stored: boolean } | undefined {
+    const holding = this.record.holdings.find((each) => this.#expected.has(each.id) && each.step === step && each.container === container);
+    if (!holding) return undefined;
+    const stored = this.#expected.get(holding.id)?.stored === true;
+    this.#expected.delete(holding.id);
+    return { holding, stored };
+  }
+
+  /** Drops what was expected for an operation that has failed before those steps: nothing of it has happened. */
+  dropExpected(wanted: (holding: Holding) => boolean): void {
+    for (const holding of this.record.holdings.filter((each) => this.#expected.has(each.id) && wanted(each))) this.drop(holding);
   }
 
   /** Adds a release of this process only. */
@@ -82,6 +108,7 @@ export class Journal {
 
   drop(holding: Holding): void {
     this.#volatile.delete(holding.id);
+    this.#expected.delete(holding.id);
     this.record.holdings = this.record.holdings.filter((each) => each.id !== holding.id);
   }
 
@@ -100,9 +127,11 @@ export class Journal {
     const write = this.#saving.then(async () => {
       if (!this.#stored) return;
       const holdings = this.record.holdings.filter((holding) => !this.#volatile.has(holding.id));
+      const expected = [...this.#expected.values()];
       this.#stale = true;
       await this.#store.write(this.record.id, toJson({ ...this.record, holdings }));
       this.#stale = false;
+      for (const each of expected) each.stored = true;
     });
     this.#saving = write.catch(() => {});
     return write;

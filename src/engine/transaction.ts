@@ -54,6 +54,14 @@ export class Transaction<in Step extends string> {
     this.signal = operation.signal;
   }
 
+  /**
+   * Says ahead what a later step will acquire, so that the intent goes to the disk with the writes before that step, which then needs none of its own.
+   * What is recorded is this intent: it has to be enough for the release.
+   */
+  expect(step: Step, from: { readonly owner: string; readonly kind: string }, intent: unknown): void {
+    this.#scope.journal.expect({ step, ...from, ...this.#container(), intent: intent as Json });
+  }
+
   /** Acquires a holding: its intent is on disk before anything happens, its grant with the next write. */
   async acquire<I, G>(step: Step, from: { readonly owner: string; readonly kind: string }, intent: I, timeoutMs: number): Promise<G> {
     const { journal, holders, log } = this.#scope;
@@ -63,8 +71,8 @@ export class Transaction<in Step extends string> {
     try {
       return await this.run(step, timeoutMs, (signal) => {
         const begin = async () => {
-          const holding = journal.intend({ step, ...from, ...this.#container(), intent: intent as Json });
-          if (!holder.inProcess) await journal.save();
+          const { holding, stored } = this.#intended(step, from, intent as Json);
+          if (!stored && !holder.inProcess) await journal.save();
           throwIfAborted(signal, step); // the operation may have failed while its intent was written
           const grant = await holder.acquire(intent, { signal, log });
           if (abandoned) await this.#releaseLate(holding, holder, intent, grant);
@@ -127,24 +135,29 @@ export class Transaction<in Step extends string> {
       throw new TapvisorError("INTERNAL", `Cannot start over: ${left[0].step} could not be released: ${left[0].reason}`, { data: {} });
   }
 
+  #intended(step: Step, from: { readonly owner: string; readonly kind: string }, intent: Json) {
+    const { journal } = this.#scope;
+    const { container } = this.#operation;
+    return journal.meet(step, container) ?? { holding: journal.intend({ step, ...from, ...this.#container(), intent }), stored: false };
+  }
+
   /** Releases everything acquired since the start, tells `onRollback`, and gives the error to throw. */
   async rollback(thrown: unknown): Promise<TapvisorError> {
     const { name, sandbox } = this.#operation;
     const error = asTapvisorError(thrown);
     this.#scope.log.warn({ operation: name, code: error.code, reason: error.message }, "rolling back");
-    const rollback: Rollback = await releaseUnsaved(
-      this.#scope,
-      (holding) => holding.id >= this.#first && holding.container === this.#operation.container,
-      (holding, failure) =>
-        this.#scope.hooks.observe("onRollback", {
-          operation: name,
-          sandbox,
-          ...this.#container(),
-          step: holding.step,
-          cause: error,
-          outcome: failure ? "failed" : "released",
-          ...(failure ? { failure } : {}),
-        }),
+    const mine = (holding: Holding) => holding.id >= this.#first && holding.container === this.#operation.container;
+    this.#scope.journal.dropExpected(mine);
+    const rollback: Rollback = await releaseUnsaved(this.#scope, mine, (holding, failure) =>
+      this.#scope.hooks.observe("onRollback", {
+        operation: name,
+        sandbox,
+        ...this.#container(),
+        step: holding.step,
+        cause: error,
+        outcome: failure ? "failed" : "released",
+        ...(failure ? { failure } : {}),
+      }),
     );
     error.rollback = rollback;
     // The first error stays the error: an old record names what has been released, and releasing that again is harmless.

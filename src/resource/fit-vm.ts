@@ -4,10 +4,14 @@ import type { GuestResources } from "../contracts/agent.ts";
 import type { Call, Json } from "../contracts/holding.ts";
 import type { Resized, VmSize, VmSizing } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
+import type { GrantedSize } from "../engine/record.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { sizingOf, targetFor } from "./ledger.ts";
 import { pinVcpus } from "./pin-vcpus.ts";
 import { checkMemoryLimit, growthSteps, shrinkableBytes } from "./plan.ts";
+
+/** The sizes that this process itself has brought about, with nothing outstanding: what they say needs no second look. */
+const settled = new WeakSet<GrantedSize>();
 
 export interface Fit {
   /** Whether what is not needed any more is taken back too. A shrink that the guest delays is no failure: the ledger says what it has. */
@@ -28,6 +32,7 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
   const aim = targetFor(record, without);
   if (!shrink) checkMemoryLimit(sizingOf(record), aim);
   const { target, clampedFrom } = aim;
+  if (isFitting(record.granted, target, shrink)) return;
   if (clampedFrom !== undefined) sb.log.warn({ wanted: clampedFrom, limit: target.vcpus }, "the VM cannot have that many vCPUs");
   // Half of what a release has, all in all: what the guest still keeps then comes back later, and is no failure of the release.
   const shrinking = { ...call, signal: AbortSignal.any([call.signal, AbortSignal.timeout(Math.ceil(sb.releaseTimeoutMs / 2))]) };
@@ -36,6 +41,7 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
   let memoryBytes: number = before.memoryBytes;
   let online = record.granted?.vcpus ?? record.config.vcpus;
   let confirmed = record.granted?.confirmed;
+  let outstanding = true;
   const runOn = async (vcpus: number) => {
     confirmed = await syncGuest(sb, call, { vcpus, added: plugged - before.vcpus, cpuOnly: memoryBytes <= before.memoryBytes });
     online = confirmed?.onlineVcpus ?? plugged;
@@ -53,21 +59,33 @@ export async function fitVm(sb: SandboxContext, call: Call, { shrink, without }:
     const wanted = shrink ? target.vcpus : Math.max(target.vcpus, online);
     await runOn(wanted); // also when nothing seems to change: an earlier request may have taken effect and failed
     if (online < wanted) throw tooFew("vcpus", wanted, online, "the guest does not bring the others online");
+    outstanding = shrink;
     if (!shrink) return;
     if (plugged > target.vcpus) plugged = (await sizing.resizeVcpus(target.vcpus, call)).reached;
     if (memoryBytes > target.memoryBytes) {
       const shrunk = await shrinkMemory(sb, { sizing, now: memoryBytes, confirmed }, target, shrinking);
       memoryBytes = shrunk.reached;
-      if (shrunk.shortfall === undefined) await runOn(target.vcpus); // one still at it may be long in answering
+      if (shrunk.shortfall !== undefined) return; // it may still come, and a guest at it may be long in answering
+      await runOn(target.vcpus);
     }
+    outstanding = false;
   } finally {
-    record.granted = {
+    const granted: GrantedSize = {
       vcpus: Math.min(online, plugged),
       pluggedVcpus: plugged,
       memoryBytes: memoryBytes as Bytes,
       ...(confirmed && { confirmed }),
     };
+    record.granted = granted;
+    if (!outstanding) settled.add(granted);
   }
+}
+
+/** Whether the VM is known to have the size already: then neither QEMU nor the guest is asked. */
+function isFitting(granted: GrantedSize | undefined, target: VmSize, shrink: boolean): boolean {
+  if (!granted || !settled.has(granted)) return false;
+  const { vcpus, memoryBytes } = granted;
+  return shrink ? vcpus === target.vcpus && memoryBytes === target.memoryBytes : vcpus >= target.vcpus && memoryBytes >= target.memoryBytes;
 }
 
 /** Has the guest run on so many vCPUs; one without parking brings online what was added. A guest that cannot be reached is left as it is. */

@@ -28,8 +28,14 @@ export interface GuestSandboxIntent {
   readonly hostname: string;
 }
 
+/** What the journal keeps of a container in the guest: what its removal needs. */
 export interface GuestContainerIntent {
   readonly vm: VmGrant;
+  readonly container: string;
+}
+
+/** What its creation needs on top is known only when its files are plugged in. */
+export interface GuestContainerRequest extends GuestContainerIntent {
   readonly request: GuestContainer;
 }
 
@@ -72,8 +78,8 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
     } satisfies HoldingKind<GuestSandboxIntent, void>,
     "guest-container": {
       acquire: (intent, call) => guest.client.createContainer(intent.request, call),
-      release: async ({ intent }, call) => (await guest.reach(intent.vm, call))?.removeContainer(intent.request.container, call),
-    } satisfies HoldingKind<GuestContainerIntent, void>,
+      release: async ({ intent }, call) => (await guest.reach(intent.vm, call))?.removeContainer(intent.container, call),
+    } satisfies Pick<HoldingKind<GuestContainerRequest, void>, "acquire"> & Pick<HoldingKind<GuestContainerIntent, void>, "release">,
     "guest-process": {
       acquire: (intent, call) => guest.client.startContainer(intent.container, call),
       release: async ({ intent: { vm, container } }, call) => {
