@@ -46,8 +46,8 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
     ...(accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max"]),
     ...["-m", growthBytes > 0 ? `${memory},slots=${DIMM_SLOTS},maxmem=${toMiBCeil(limits.memoryBytes)}M` : memory],
     ...["-smp", limits.vcpus > size.vcpus ? `cpus=${size.vcpus},maxcpus=${limits.vcpus}` : `cpus=${size.vcpus}`],
-    // A vhost-user server (virtiofsd) maps the guest's memory: it must be shared, and a memfd leaves no file behind.
-    ...["-object", `memory-backend-memfd,id=ram,size=${memory},share=on`],
+    ...["-object", memoryBackend(intent.memory, memory)],
+    ...(intent.memory?.kind === "clone" ? ["-incoming", "defer"] : []),
     ...["-nodefaults", "-no-user-config", "-display", "none"],
     "-no-reboot", // with panic=1 a guest that panics ends QEMU, which is seen at once
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
@@ -71,6 +71,13 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
     ...(growthBytes > 0 && memoryDevice === "virtio-mem" ? virtioMem(growthBytes) : []),
     ...["-device", `${BRIDGES[machine]},id=${HOTPLUG_BUS},addr=0x${HOTPLUG_BUS_ADDRESS.toString(16)}`],
   ];
+}
+
+/** A vhost-user server (virtiofsd) maps the guest's memory: it must be shared, and a memfd leaves no file behind. A clone's is its own. */
+function memoryBackend(memory: VmIntent["memory"], size: string): string {
+  if (!memory) return `memory-backend-memfd,id=ram,size=${size},share=on`;
+  const share = memory.kind === "template" ? "on" : "off";
+  return `memory-backend-file,id=ram,size=${size},mem-path=${doubleCommas(memory.file)},share=${share}`;
 }
 
 /** Read-only at both ends. QEMU's default file locks stay on: any number of readers share the image, and a VM that would write to it is refused. */
@@ -104,6 +111,7 @@ function check(intent: VmIntent): VmIntent {
   wantPath("boot.kernel", boot.kernel);
   if (boot.initrd !== undefined) wantPath("boot.initrd", boot.initrd);
   if (boot.image !== undefined) wantPath("boot.image", boot.image);
+  if (intent.memory) wantPath("memory.file", intent.memory.file);
   return intent;
 }
 

@@ -21,9 +21,10 @@ import type { QemuOptions } from "./options.ts";
 import { type VmPaths, vmPaths } from "./paths.ts";
 import { endsWithin, killTree } from "./process.ts";
 import { Qmp } from "./qmp.ts";
-import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
+import { type MemoryDevice, sizeLimits, vmDetails } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
+import { checkMemoryFile } from "./template.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
 
 /** How long the log processes get to write the last lines after QEMU has ended, ms. */
@@ -53,6 +54,7 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
   const accelerator = await chooseAccelerator(options.accelerator);
   const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
+  if (intent.memory) await checkMemoryFile(intent.memory.file, sizeLimits(intent, memoryDevice).boot.memoryBytes);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
   try {
@@ -66,7 +68,7 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
       process: machine.identity,
       accelerator: accelerator.name,
       agentEndpoint: { kind: "serial", path: machine.paths.agent },
-      details: sizeLimits(intent, memoryDevice) as unknown as Json,
+      details: vmDetails(intent, memoryDevice) as unknown as Json,
     };
   } catch (error) {
     const version = isTapvisorError(error) && error.code === "VM_FAILED" ? await askVersion(binary, call) : undefined;
@@ -94,7 +96,7 @@ async function release({ intent, grant }: Held<VmIntent, VmGrant>, call: Call): 
   // A late release of an earlier VM: the directory, named by the sandbox, is a later one's by now.
   if ((await findProcessesByMark(paths.qmp)).length > 0) return;
   const logs = [paths.console, paths.stderr].flatMap((file) => [file, `${file}.1`]);
-  for (const file of [paths.qmp, paths.agent, ...logs]) await rm(file, { force: true });
+  for (const file of [paths.qmp, paths.agent, paths.state, ...logs]) await rm(file, { force: true });
 }
 
 async function quit(paths: VmPaths, timeoutMs: number, execute: Qmp["execute"] | undefined): Promise<void> {

@@ -23,7 +23,13 @@ export const hypervisorQemu = definePlugin<HypervisorQemuOptions>("hypervisor-qe
 
 function createQemu(options: QemuOptions): Hypervisor {
   return {
-    capabilities: { pause: true, shareHotplug: process.geteuid?.() === 0, resize: true, diskDrivers: ["virtio-scsi", "virtio-blk"] },
+    capabilities: {
+      pause: true,
+      shareHotplug: process.geteuid?.() === 0,
+      resize: true,
+      templates: true,
+      diskDrivers: ["virtio-scsi", "virtio-blk"],
+    },
     inspectHost: (call) => inspectHost(options, call),
     connect: (grant) => connectVm(grant),
     holdings: { vm: vmHolding(options), share: shareHolding(options), disk: diskHolding },

@@ -10,6 +10,8 @@ export interface VmPaths {
   readonly agent: string;
   readonly console: string;
   readonly stderr: string;
+  /** Where a template's state arrives while it is saved. */
+  readonly state: string;
 }
 
 /** Unchecked, for a release has to work whatever the path: what starts a VM checks it. */
@@ -19,6 +21,7 @@ export function vmPaths(runDirectory: string): VmPaths {
     agent: join(runDirectory, "agent.sock"),
     console: join(runDirectory, "console.log"),
     stderr: join(runDirectory, "qemu.log"),
+    state: join(runDirectory, "state.sock"),
   };
 }
 

@@ -49,7 +49,7 @@ const keyOf = ({ pid, startTime }: ProcessIdentity): string => `${pid}:${startTi
  *
  * @throws HOST_MISSING when there is no such program.
  */
-export async function spawnProcess(argv: readonly string[], stdio: ("ignore" | "pipe" | Stream)[]): Promise<Spawned> {
+export async function spawnProcess(argv: readonly string[], stdio: ("ignore" | "pipe" | Stream | number)[]): Promise<Spawned> {
   const [program = "", ...args] = argv;
   const child = spawn(program, args, { stdio, detached: true, cwd: "/", env: ENVIRONMENT });
   const exited = new Promise<ProcessExit>((resolve) => child.once("exit", (exitCode, signal) => resolve({ exitCode, signal })));

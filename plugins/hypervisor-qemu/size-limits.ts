@@ -3,7 +3,13 @@ import { type Bytes, MiB, toMiBCeil, type VmIntent, type VmSize } from "tapvisor
 /** What memory is plugged in as: one device that gives and takes in small pieces, or modules that come and go as a whole. */
 export type MemoryDevice = "virtio-mem" | "pc-dimm";
 
-/** How far a VM's size goes; kept in its grant, for a later process. */
+/** What is kept in a VM's grant for a later process: how far its size goes, and whose its memory is. */
+export interface VmDetails extends SizeLimits {
+  /** Absent when it is the VM's own. */
+  readonly memory?: NonNullable<VmIntent["memory"]>["kind"];
+}
+
+/** How far a VM's size goes. */
 export interface SizeLimits {
   readonly boot: VmSize;
   /** As far as the memory device's blocks let it. */
@@ -27,4 +33,8 @@ export function sizeLimits(
     limits: { vcpus: limits?.vcpus ?? vcpus, memoryBytes: (boot + growth) as Bytes },
     memoryDevice,
   };
+}
+
+export function vmDetails(intent: VmIntent, memoryDevice: MemoryDevice): VmDetails {
+  return { ...sizeLimits(intent, memoryDevice), ...(intent.memory && { memory: intent.memory.kind }) };
 }

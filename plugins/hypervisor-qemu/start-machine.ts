@@ -1,12 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { TapvisorError, throwIfAborted, type VmIntent, withDeadline } from "tapvisor/plugin";
-import { startLogs } from "./bounded-log.ts";
+import { type BoundedLogs, startLogs } from "./bounded-log.ts";
 import { readDiagnostics } from "./diagnostics.ts";
 import { Machine } from "./machine.ts";
 import { registerMachine } from "./machines.ts";
 import { vmLogMark } from "./marks.ts";
 import { vmPaths } from "./paths.ts";
 import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
+import { openState, restoreState } from "./template.ts";
 import type { QemuVersion } from "./version.ts";
 
 /** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
@@ -22,7 +23,7 @@ export interface Started {
 }
 
 /**
- * Starts QEMU and resolves when it takes commands and the guest runs.
+ * Starts QEMU and resolves when it takes commands and the guest runs, a clone's where its template was.
  *
  * @throws VM_FAILED with the last lines of QEMU's messages and the console when it ends early, TIMEOUT after 30 s, ABORTED. What has
  * been started by then is for `release` to find.
@@ -30,17 +31,22 @@ export interface Started {
 export async function startMachine(intent: VmIntent, argv: readonly string[], signal: AbortSignal): Promise<Started> {
   const paths = vmPaths(intent.runDirectory);
   throwIfAborted(signal, "the start of QEMU");
-  const logs = await startLogs([paths.console, paths.stderr], vmLogMark(intent.nonce));
+  const state = intent.memory?.kind === "clone" ? await openState(intent.memory.state) : undefined;
+  let logs: BoundedLogs | undefined;
   let spawned: Spawned;
   try {
-    spawned = await spawnProcess(intent.detached ? argv : dyingWithThisProcess(argv), ["ignore", ...logs.inputs]);
+    logs = await startLogs([paths.console, paths.stderr], vmLogMark(intent.nonce));
+    const inherited = ["ignore" as const, ...logs.inputs, ...(state ? [state.fd] : [])]; // in the order of their descriptors, STATE_DESCRIPTOR last
+    spawned = await spawnProcess(intent.detached ? argv : dyingWithThisProcess(argv), inherited);
   } finally {
-    for (const input of logs.inputs) input.destroy();
+    for (const input of logs?.inputs ?? []) input.destroy();
+    await state?.close();
   }
+  const logging = logs.process;
   const ended = new AbortController(); // nobody will greet any more
   const early = spawned.exited.then(async (exit) => {
     ended.abort();
-    await Promise.race([logs.process.exited, delay(LOGS_END_MS, undefined, { ref: false })]);
+    await Promise.race([logging.exited, delay(LOGS_END_MS, undefined, { ref: false })]);
     throw await endedEarly(intent, exit);
   });
   early.catch(() => {});
@@ -51,6 +57,11 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
   const version = await withDeadline({ what, timeoutMs: GREETING_MS, signal }, (inner) =>
     Promise.race([early, greet(machine, AbortSignal.any([inner, ended.signal]))]),
   );
+  if (state) {
+    // Its sockets close a moment before its end, which can say why.
+    const explained = async (error: unknown) => ((await machine.endedAfter(error)) ? early : Promise.reject(error));
+    await Promise.race([early, restoreState(machine, signal).catch(explained)]);
+  }
   const { status } = (await Promise.race([early, machine.execute("query-status", {}, { signal })])) as { readonly status: string };
   if (status === "running") return { machine, version };
   const { console, stderr } = await readDiagnostics(paths);

@@ -1,9 +1,10 @@
-import type { Call, Vm, VmGrant } from "tapvisor/plugin";
-import { isAlive } from "tapvisor/plugin";
+import { type Call, isAlive, TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
 import { readDiagnostics } from "./diagnostics.ts";
-import { leaseMachine } from "./machines.ts";
+import { leaseMachine, vmEnded } from "./machines.ts";
 import { pinVcpus } from "./pin-vcpus.ts";
+import type { VmDetails } from "./size-limits.ts";
 import { vmSizing } from "./sizing.ts";
+import { saveState } from "./template.ts";
 
 /** QEMU's run states in which the guest's processors will not run again. */
 const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
@@ -40,7 +41,22 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
     exited: machine.exited,
     diagnostics: () => readDiagnostics(machine.paths),
     ...(sizing && { sizing }),
+    async save(state, { signal }) {
+      if ((grant.details as VmDetails | undefined)?.memory !== "template") throw noTemplate(grant);
+      try {
+        await saveState(machine, state, signal);
+      } catch (error) {
+        throw (await machine.endedAfter(error)) ? await vmEnded(grant, "save", error) : error;
+      }
+    },
     pinVcpus: (cpus, call) => pinVcpus(machine, grant.sandbox, cpus, call),
     disconnect: () => lease.letGo(),
   };
+}
+
+function noTemplate({ sandbox }: VmGrant): TapvisorError {
+  return new TapvisorError("INVALID_STATE", `Cannot save the VM of sandbox "${sandbox}": its memory is in no template's file`, {
+    data: { kind: "sandbox", id: sandbox, state: "running", verb: "save", allowed: [] },
+    hint: "start it with memory of the kind `template`",
+  });
 }

@@ -24,13 +24,7 @@ export async function attachShare(
 ): Promise<ShareGrant | undefined> {
   const entries = shareEntries(config, rootfs, mounts);
   if (entries.length === 0) return undefined;
-  const { capabilities } = await sb.engine.slot("hypervisor");
-  if (!capabilities.shareHotplug) {
-    throw new TapvisorError("UNSUPPORTED", `Cannot share directories with sandbox "${sb.id}": its hypervisor cannot`, {
-      data: { what: "share hot-plug", by: hypervisorOf(sb) },
-      hint: "give the container disks in place of directories: { block } as rootfs and mounts",
-    });
-  }
+  await requireShares(sb);
   const asked = { sandbox: sb.id, container: config.id, kind: "share", action: "plug", request: { id: config.id, entries } } as const;
   const amended = (await sb.hooks.amend("beforeHotplug", asked)) as typeof asked;
   const intent = shareIntent(sb, config.id, withAmended(entries, amended.request.entries));
@@ -43,6 +37,16 @@ export async function attachShare(
     defer: tx.hookDefer("attach-share"),
   });
   return share;
+}
+
+/** @throws UNSUPPORTED when the hypervisor cannot share directories with a running VM. */
+export async function requireShares(sb: SandboxContext): Promise<void> {
+  const { capabilities } = await sb.engine.slot("hypervisor");
+  if (capabilities.shareHotplug) return;
+  throw new TapvisorError("UNSUPPORTED", `Cannot share directories with sandbox "${sb.id}": its hypervisor cannot`, {
+    data: { what: "share hot-plug", by: hypervisorOf(sb) },
+    hint: "give the container disks in place of directories: { block } as rootfs and mounts",
+  });
 }
 
 /** What is asked of the hypervisor for a container's share. */

@@ -32,6 +32,8 @@ export interface HypervisorCapabilities {
   readonly diskDrivers?: readonly DiskDriver[];
   /** vCPUs and memory of a running VM can grow and shrink: its live view has `sizing` then. `false` when absent. */
   readonly resize?: boolean;
+  /** A VM can be saved as a template and others go on from there (`VmIntent.memory`): its live view has `save` then. `false` when absent. */
+  readonly templates?: boolean;
 }
 
 /** Everything needed to start one VM. Paths are absolute, sizes in bytes. */
@@ -46,9 +48,21 @@ export interface VmIntent {
   /** How far vCPUs and memory may grow while the VM runs, what it boots with included; absent: they stay as they are. */
   readonly limits?: VmSize;
   readonly boot: BootAssets;
+  /** Where the guest's memory lies; absent: in memory of its own, which goes with the VM. */
+  readonly memory?: VmMemory;
   /** Without it the VM dies with the process that started it, even at `kill -9`. */
   readonly detached: boolean;
 }
+
+/** Where the guest's memory lies when a template is made or used. All else of the two intents must be equal: the guest finds the machine it knows. */
+export type VmMemory =
+  /** In this file, which is there, private and `memoryBytes` long: `Vm.save` makes a template of it. On a tmpfs it costs what the guest has written. */
+  | { readonly kind: "template"; readonly file: string }
+  /**
+   * Copy-on-write in a template's file, from the state that was saved with it: the guest goes on where it was. Neither file is written to. Others share
+   * its pages until they write to them, and no directory of the host can be shared with it: for that the memory has to be its own.
+   */
+  | { readonly kind: "clone"; readonly file: string; readonly state: string };
 
 /** A running VM, as the state store keeps it. */
 export interface VmGrant {
@@ -192,6 +206,12 @@ export interface Vm {
    * Absent where the backend cannot. @throws VM_FAILED when the host refuses.
    */
   pinVcpus?(cpus: readonly number[], call: Call): Promise<unknown>;
+  /**
+   * Stops a VM whose memory is a template's and writes the state of its devices to a new file, mode 0600: with the memory's file a template, as soon
+   * as the VM has been released. Present when the backend has the capability `templates`. Waits at most 30 s.
+   * @throws INVALID_STATE for a VM that was not started as a template, VM_COMMAND_FAILED, VM_FAILED, STATE_IO; the file is not there then, and the VM runs.
+   */
+  save?(state: string, call: Call): Promise<void>;
   /** Lets go of the control connection; the VM goes on. */
   disconnect(): Promise<void>;
 }

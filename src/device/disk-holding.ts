@@ -8,6 +8,8 @@ import type { SandboxContext } from "../engine/context.ts";
 /** Where a disk is, and what the guest calls it where it can say. */
 export interface PluggedDisk extends DiskGrant {
   readonly node?: string;
+  /** The guest has let go of it already: it is not asked again. */
+  readonly letGo?: true;
 }
 
 /**
@@ -24,7 +26,7 @@ export function diskHolding(self: () => SandboxContext): HoldingKind<DiskIntent,
     },
     async release({ intent, grant }, call) {
       const sb = self();
-      if (grant) await haveGuestLetGo(sb, intent.vm, grant, call);
+      if (grant && !grant.letGo) await haveGuestLetGo(sb, intent.vm, grant, call);
       await (await hypervisorsDisk(sb)).release({ intent, grant }, call);
     },
   };

@@ -1,6 +1,6 @@
 import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
-import type { Holding } from "../contracts/holding.ts";
+import type { Holding, Json } from "../contracts/holding.ts";
 import type { DiskDriver, DiskIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
@@ -68,8 +68,17 @@ export function pluggedDisk(sb: SandboxContext, id: string): PluggedDisk {
 }
 
 export function findPlugged(sb: SandboxContext, id: string): PluggedDisk | undefined {
-  const held = sb.journal.record.holdings.find(({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id);
-  return held?.grant as PluggedDisk | undefined;
+  return holdingOf(sb, id)?.grant as PluggedDisk | undefined;
+}
+
+/** Notes that the guest has let go of a disk, so that its release need not ask again. */
+export function noteLetGo(sb: SandboxContext, id: string): void {
+  const held = holdingOf(sb, id);
+  if (held) sb.journal.update(held, { grant: { ...(held.grant as Readonly<Record<string, Json>>), letGo: true } });
+}
+
+function holdingOf(sb: SandboxContext, id: string): Holding | undefined {
+  return sb.journal.record.holdings.find(({ kind, intent, grant }) => kind === "disk" && grant !== undefined && idIn(intent) === id);
 }
 
 /** What an earlier unplug of this device has left is tried again first. @throws RELEASE_INCOMPLETE. */

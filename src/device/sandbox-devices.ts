@@ -13,7 +13,7 @@ import { releaseIncomplete } from "../sandbox/stop.ts";
 import { releaseInGuest } from "./disk-holding.ts";
 import { type DeviceGrant, idIn } from "./holding.ts";
 import { deviceOf, nameOf, SANDBOX } from "./manager.ts";
-import { ATTACH_DEVICES_STEP, findPlugged, plugDisk, pluggedDisk } from "./plug-disk.ts";
+import { ATTACH_DEVICES_STEP, findPlugged, noteLetGo, plugDisk, pluggedDisk } from "./plug-disk.ts";
 
 /** A disk of a sandbox's VM. */
 export interface Device {
@@ -88,6 +88,7 @@ async function announceAndLetGo(sb: SandboxContext, id: string, signal: AbortSig
   await withDeadline({ what: `the guest to let go of disk "${id}"`, timeoutMs: DEADLINES.agent, signal }, (inner) =>
     releaseInGuest(sb.guest.client, disk, { signal: inner, log: sb.log }),
   );
+  noteLetGo(sb, id);
 }
 
 /** @throws DEVICE_NOT_ATTACHED when only containers have it. */

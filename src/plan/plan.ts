@@ -1,7 +1,7 @@
 import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
 import { type DeviceOptions, deviceOptions } from "../config/device-config.ts";
 import { type UpdateOptions, updatedResources } from "../config/resources-config.ts";
-import { shareIntent } from "../container/attach-share.ts";
+import { requireShares, shareIntent } from "../container/attach-share.ts";
 import { mountSources, type SharedMount } from "../container/mount-sources.ts";
 import { canResize, checkFits } from "../container/plug-resources.ts";
 import { containerRecord } from "../container/state.ts";
@@ -94,6 +94,7 @@ async function planShare(sb: SandboxContext, config: ContainerConfig, mounts: re
       : { type: "share", directory: source.kind === "directory" ? source.path : source.reference };
   const entries = shareEntries(config, rootfs, mounts);
   if (entries.length === 0) return { hotplugs: [], commands: [] };
+  await requireShares(sb);
   const { planner } = await sb.engine.slot("hypervisor");
   return {
     hotplugs: [{ sandbox: sb.id, container: config.id, kind: "share", action: "plug", request: { id: config.id, entries } }],

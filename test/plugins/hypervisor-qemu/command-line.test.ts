@@ -76,6 +76,20 @@ s.test("golden: pc, and KVM, which keeps the kernel's defences; commas in socket
   ]);
 });
 
+s.test(
+  "golden: a template's memory is a shared file, a clone's its own copy of it, and the clone waits for its state; all else is equal",
+  () => {
+    const file = "/tmp/a,b";
+    const own = commandLine(INTENT, TCG);
+    const template = commandLine({ ...INTENT, memory: { kind: "template", file } }, TCG);
+    const clone = commandLine({ ...INTENT, memory: { kind: "clone", file, state: "/tmp/state" } }, TCG);
+    const added = (argv: readonly string[]) => argv.filter((word) => !own.includes(word));
+    assert.equal(added(template), ["memory-backend-file,id=ram,size=512M,mem-path=/tmp/a,,b,share=on"]);
+    assert.equal(added(clone), ["memory-backend-file,id=ram,size=512M,mem-path=/tmp/a,,b,share=off", "-incoming", "defer"]);
+    assert.is(template.length, own.length);
+  },
+);
+
 /** What the options of a growing machine are, one word each. */
 function growing(limits: { vcpus: number; memoryBytes: number }, shape: MachineShape, memoryBytes = INTENT.memoryBytes) {
   const argv = commandLine({ ...INTENT, memoryBytes, limits: { ...limits, memoryBytes: limits.memoryBytes as Bytes } }, shape);

@@ -85,7 +85,8 @@ export async function guestVm({ qemu = {}, virtioMem = true }: GuestVmOptions = 
   }
 }
 
-async function providers(root: string, qemu: HypervisorQemuOptions) {
+/** The plugins by which an engine runs the real guest in QEMU. */
+export async function providers(root: string, qemu: HypervisorQemuOptions = {}) {
   const ours = process.getuid?.() === 0 ? "/var/cache/tapvisor" : join(homedir(), ".cache/tapvisor");
   const host = new PluginHost({ log: quietCall().log, root, cacheDirectory: process.env.TAPVISOR_CACHE ?? ours });
   await host.load([hypervisorQemu(qemu), guestLinux(), transportSerial(), agentGrpc()]);

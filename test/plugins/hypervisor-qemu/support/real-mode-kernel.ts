@@ -25,6 +25,17 @@ export function floodingKernel(): Uint8Array {
   return kernel([...COM1, 0xb0, 0x41, 0xee, 0xeb, 0xfd]);
 }
 
+/** Counts in its memory, and prints the letter of each number, A to P over and over, about one a millisecond. */
+export function countingKernel(): Uint8Array {
+  const loop = [
+    ...[0xfe, 0x06, 0x00, 0x20, 0xa0, 0x00, 0x20], // inc byte [0x2000]; mov al, [0x2000]
+    ...[0x24, 0x0f, 0x04, 0x41, ...COM1, 0xee], // and al, 15; add al, "A"; out
+    ...[0x66, 0xb9, 0x40, 0x0d, 0x03, 0x00, 0x67, 0xe2, 0xfd], // mov ecx, 200000; loop
+    ...[0xeb, 0xe6],
+  ];
+  return kernel(loop);
+}
+
 /** Agrees to every unplug request, as a guest's ACPI driver does: reads which slots are asked for from each bus, and ejects them. */
 export function unpluggingKernel(): Uint8Array {
   const loop = [

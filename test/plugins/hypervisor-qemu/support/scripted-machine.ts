@@ -33,7 +33,7 @@ export async function scriptedMachine(intercept: Intercept = () => false): Promi
   });
   const identity = await identifyProcess(process.pid);
   if (!identity) throw new Error("this process runs");
-  const machine = new Machine("nonce", identity, { qmp: server.path, agent: "/none", console: "/none", stderr: "/none" });
+  const machine = new Machine("nonce", identity, { qmp: server.path, agent: "/none", console: "/none", stderr: "/none", state: "/none" });
   return {
     machine,
     changes,

@@ -51,7 +51,7 @@ export async function sizedVm({
   });
   const own = identity ?? (await identifyProcess(process.pid));
   if (!own) throw new Error("this process runs");
-  const machine = new Machine("nonce", own, { qmp: server.path, agent: "/none", console: "/none", stderr: "/none" });
+  const machine = new Machine("nonce", own, { qmp: server.path, agent: "/none", console: "/none", stderr: "/none", state: "/none" });
   const limits = { vcpus: MOST_VCPUS, memoryBytes: limitBytes as Bytes };
   const details = sizeLimits({ vcpus: bootVcpus, memoryBytes: BOOT_BYTES as Bytes, limits }, memoryDevice);
   const grant = { sandbox: "box", accelerator, runDirectory: "/none", details } as unknown as VmGrant;

@@ -1,0 +1,181 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Vm, VmGrant, VmIntent } from "tapvisor/plugin";
+import * as assert from "uvu/assert";
+import { suite } from "../../support/suite.ts";
+import { countingKernel } from "./support/real-mode-kernel.ts";
+import { refusal } from "./support/refusal.ts";
+import { call, processesOf, until, type World, world } from "./support/world.ts";
+
+const s = suite("hypervisor-qemu template");
+
+interface Template extends World {
+  readonly vm: Vm;
+  readonly grant: VmGrant;
+  readonly memory: string;
+  readonly state: string;
+  /** The intent of a clone with a run directory of its own. */
+  clone(name: string): Promise<VmIntent>;
+}
+
+/** A VM that counts, with its memory in a template's file. */
+async function template(): Promise<Template> {
+  const w = await world(countingKernel());
+  const [file, state] = [join(w.directory, "memory, shared"), join(w.directory, "state")];
+  await writeFile(file, "", { mode: 0o600 });
+  await truncate(file, w.intent.memoryBytes);
+  const intent: VmIntent = { ...w.intent, memory: { kind: "template", file } };
+  const grant = await w.hypervisor.holdings.vm.acquire(intent, call());
+  const vm = await w.hypervisor.connect(grant, call());
+  await until(async () => (await vm.diagnostics()).console.length > 20);
+  return {
+    ...w,
+    intent,
+    grant,
+    vm,
+    memory: file,
+    state,
+    async clone(name) {
+      const runDirectory = join(w.directory, name);
+      await mkdir(runDirectory, { mode: 0o700 });
+      return { ...intent, runDirectory, nonce: `${intent.nonce}-${name}`, memory: { kind: "clone", file, state } };
+    },
+  };
+}
+
+const save = ({ vm, state }: Template) => vm.save?.(state, call()) ?? Promise.reject(new Error("QEMU saves"));
+
+/** What the console says when nothing more comes. */
+async function lastWords(vm: Vm): Promise<string> {
+  for (let before: string | undefined; ; ) {
+    const { console } = await vm.diagnostics();
+    if (console === before) return console;
+    before = console;
+    await delay(100);
+  }
+}
+
+const sumOf = async (file: string) =>
+  createHash("sha256")
+    .update(await readFile(file))
+    .digest("hex");
+const after = (letter: string) => String.fromCharCode(65 + ((letter.charCodeAt(0) - 65 + 1) % 16));
+
+s.test("clones go on where the template was saved, each by itself, and write to neither of its files", async () => {
+  await using t = await template();
+  await save(t);
+  assert.is(await t.vm.status(call()), "paused");
+  assert.is((await stat(t.state)).mode & 0o777, 0o600);
+  assert.ok((await stat(t.state)).size > 10_000);
+  const last = (await lastWords(t.vm)).at(-1) ?? "";
+  await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+  assert.equal(await readdir(t.intent.runDirectory), []);
+  const sums = [await sumOf(t.memory), await sumOf(t.state)];
+
+  const intents = [await t.clone("one"), await t.clone("two")];
+  try {
+    for (const intent of intents) {
+      const vm = await t.hypervisor.connect(await t.hypervisor.holdings.vm.acquire(intent, call()), call());
+      await until(async () => (await vm.diagnostics()).console.length > 40);
+      assert.is(await vm.status(call()), "running");
+      const { console } = await vm.diagnostics();
+      assert.is(console.slice(0, 2), after(last) + after(after(last)), `the template ended with ${last}`);
+    }
+    assert.equal([await sumOf(t.memory), await sumOf(t.state)], sums);
+  } finally {
+    for (const intent of intents) await t.hypervisor.holdings.vm.release({ intent, grant: undefined }, call());
+  }
+  for (const intent of intents) assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+});
+
+s.test("save() into a directory that is not there is STATE_IO, the VM runs on, and can be saved after that", async () => {
+  await using t = await template();
+  const error = await refusal(t.vm.save?.("/nowhere/state", call()) ?? Promise.resolve());
+  assert.is(error.code, "STATE_IO");
+  assert.equal(error.data, { file: "/nowhere/state", operation: "write", errno: "ENOENT" });
+  assert.is(await t.vm.status(call()), "running");
+  const { console } = await t.vm.diagnostics();
+  await until(async () => (await t.vm.diagnostics()).console.length > console.length);
+  await save(t);
+  assert.is(await t.vm.status(call()), "paused");
+});
+
+s.test("save() over a file that is there is STATE_IO, and leaves no half of it", async () => {
+  await using t = await template();
+  await writeFile(t.state, "mine");
+  const error = await refusal(save(t));
+  assert.is(error.code, "STATE_IO");
+  assert.is(await t.vm.status(call()), "running");
+});
+
+s.test("save() whose caller gives up is ABORTED, and the VM runs on", async () => {
+  await using t = await template();
+  const control = new AbortController();
+  const saving = t.vm.save?.(t.state, { ...call(), signal: control.signal }) ?? Promise.resolve();
+  control.abort();
+  assert.is((await refusal(saving)).code, "ABORTED");
+  await until(async () => (await t.vm.status(call())) === "running");
+  assert.equal(await stat(t.state).catch(({ code }) => code), "ENOENT");
+});
+
+s.test("save() of a QEMU that is killed meanwhile is VM_FAILED", async () => {
+  await using t = await template();
+  const pid = t.grant.process?.pid ?? 0;
+  process.kill(pid, "SIGSTOP");
+  const saving = refusal(save(t));
+  process.kill(pid, "SIGKILL");
+  assert.is((await saving).code, "VM_FAILED");
+  await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+  assert.equal(await readdir(t.intent.runDirectory), []);
+});
+
+s.test("save() of a VM with memory of its own is INVALID_STATE", async () => {
+  await using w = await world(countingKernel());
+  const vm = await w.hypervisor.connect(await w.hypervisor.holdings.vm.acquire(w.intent, call()), call());
+  const error = await refusal(vm.save?.(join(w.directory, "state"), call()) ?? Promise.resolve());
+  assert.is(error.code, "INVALID_STATE");
+  assert.is(await vm.status(call()), "running");
+});
+
+const DAMAGES: Record<string, (t: Template) => Promise<void>> = {
+  "a state cut short": async ({ state }) => truncate(state, 5_000),
+  "a state that is none": async ({ state }) => writeFile(state, "not a state at all".repeat(1000)),
+};
+for (const [what, damage] of Object.entries(DAMAGES)) {
+  s.test(`a clone of ${what} is VM_FAILED with QEMU's reason, and leaves nothing`, async () => {
+    await using t = await template();
+    await save(t);
+    await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+    await chmod(t.state, 0o600);
+    await damage(t);
+    const intent = await t.clone("one");
+    const error = await refusal(t.hypervisor.holdings.vm.acquire(intent, call()));
+    assert.is(error.code, "VM_FAILED");
+    assert.match(error.message, /load of migration failed|Not a migration stream/);
+    assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+  });
+}
+
+s.test("a clone's memory of another size, and a state that is not there, are INVALID_INPUT before anything has happened", async () => {
+  await using t = await template();
+  await save(t);
+  await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+  const intent = await t.clone("one");
+  const clone = { kind: "clone", file: t.memory, state: t.state } as const;
+  const cases: [VmIntent["memory"], string][] = [
+    [{ ...clone, state: "/nowhere" }, "memory.state"],
+    [{ ...clone, state: "/" }, "memory.state"],
+    [{ ...clone, file: "/nowhere" }, "memory.file"],
+    [{ ...clone, file: "relative" }, "memory.file"],
+    [{ ...clone, file: t.state }, "memory.file"],
+  ];
+  for (const [memory, path] of cases) {
+    const error = await refusal(t.hypervisor.holdings.vm.acquire({ ...intent, ...(memory && { memory }) }, call()));
+    assert.equal([error.code, (error.data as { path: string }).path], ["INVALID_INPUT", path]);
+    assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+  }
+});
+
+s.run();
