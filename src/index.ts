@@ -4,12 +4,16 @@ export type { AnyTapvisorError, ErrorCode, ErrorData, LeftHolding, Rollback } fr
 export { isTapvisorError, TapvisorError } from "./base/errors.ts";
 export type { Logger } from "./base/log.ts";
 export { formatBytes, parseBytes } from "./base/units.ts";
+export type { CapabilityOptions } from "./config/capabilities-config.ts";
 export type { ContainerOptions, OciHookOptions, OciHooksOptions } from "./config/container-config.ts";
 export type { DeviceOptions } from "./config/device-config.ts";
 export type { EngineConfig } from "./config/engine-config.ts";
 export type { BindMount, BlockMount, ContainerDevice, ContainerMount, TmpfsMount, VolumeMount } from "./config/mounts-config.ts";
+export type { DeviceNodeOptions } from "./config/node-config.ts";
+export type { RlimitOptions, TtySize, UserOptions } from "./config/process-config.ts";
 export type { ResourceConfig, ResourceOptions, UpdateOptions } from "./config/resources-config.ts";
 export type { SandboxOptions } from "./config/sandbox-config.ts";
+export type { SeccompOptions } from "./config/seccomp-config.ts";
 export type { Cancellable, Container, ContainerStatus } from "./container/container.ts";
 export type { ProcessEnd } from "./container/guest-process.ts";
 export type { InputStream } from "./container/input-stream.ts";

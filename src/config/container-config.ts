@@ -3,7 +3,9 @@ import { isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 import { newId } from "../base/ids.ts";
 import { type Bytes, MiB } from "../base/units.ts";
+import type { OciCapabilities, OciDevice, OciProcess } from "../contracts/oci.ts";
 import type { RootfsIntent, RootfsSource } from "../contracts/rootfs.ts";
+import { type CapabilityOptions, capabilitiesSchema } from "./capabilities-config.ts";
 import { diskFormat, filesystem } from "./device-config.ts";
 import {
   type ContainerDevice,
@@ -14,7 +16,11 @@ import {
   type MountConfig,
   mountsSchema,
 } from "./mounts-config.ts";
+import { type DeviceNodeOptions, deviceNodesSchema } from "./node-config.ts";
+import { processFields, type RlimitOptions, type TtySize, type UserConfig, type UserOptions } from "./process-config.ts";
 import { checkReservation, type ResourceConfig, type ResourceOptions, resourceConfig, resourcesSchema } from "./resources-config.ts";
+import { type SeccompOptions, seccompSchema } from "./seccomp-config.ts";
+import { sysctlSchema } from "./sysctl-config.ts";
 import { bytesSchema, idSchema, pathText, textSchema, validate } from "./validate.ts";
 
 /** What a script asks of a new container. */
@@ -39,13 +45,39 @@ export interface ContainerOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory; "/" by default. */
   readonly cwd?: string;
-  /** Numeric ids; root by default. */
-  readonly user?: { readonly uid: number; readonly gid?: number; readonly additionalGids?: readonly number[] };
+  /** Root by default. By name it also has the groups that /etc/group lists it in. */
+  readonly user?: UserOptions;
+  /** Permission bits that new files do not get; 0o022 by default. */
+  readonly umask?: number;
+  /** A terminal in place of three streams; `false` by default. */
+  readonly tty?: boolean;
+  /** The terminal's size at first. */
+  readonly ttySize?: TtySize;
+  /** What `stop` sends first; SIGTERM by default. */
+  readonly stopSignal?: NodeJS.Signals | number;
+  /** A small safe set by default. */
+  readonly capabilities?: CapabilityOptions;
+  /** Whether set-user-id programs and file capabilities are without effect; `true` by default. */
+  readonly noNewPrivileges?: boolean;
+  /** The engine's profile by default, where the guest supports seccomp. */
+  readonly seccomp?: SeccompOptions;
+  /** `{ nofile: { soft: 1024, hard: 4096 } }` by default; given, it is all of them. */
+  readonly rlimits?: RlimitOptions;
+  /** How soon the kernel ends it when memory runs out, 0 to 1000; 0 by default. */
+  readonly oomScoreAdj?: number;
+  /** Paths that the container cannot read; those of the kernel that tell of the VM by default. */
+  readonly maskedPaths?: readonly string[];
+  /** Paths that the container cannot write; those of the kernel that change the VM by default. */
+  readonly readonlyPaths?: readonly string[];
+  /** Kernel parameters of the container's own, `{ "kernel.msgmax": "65536" }`. */
+  readonly sysctl?: Readonly<Record<string, string>>;
   readonly hostname?: string;
   /** Host directories and files, named volumes, tmpfs and disks, visible in the container while it exists. */
   readonly mounts?: readonly ContainerMount[];
   /** Block devices and disk images of the host, plugged in as disks; the container gets a device node of each. */
   readonly devices?: readonly ContainerDevice[];
+  /** Nodes of devices of the guest's kernel. */
+  readonly deviceNodes?: readonly DeviceNodeOptions[];
   /** The size of /dev/shm; 64 MiB by default. */
   readonly shmSize?: string | number;
   /** Limits of the container, for which the VM grows while it lives. */
@@ -86,7 +118,20 @@ export interface ContainerConfig {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
-  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  readonly user: UserConfig;
+  readonly umask?: number | undefined;
+  readonly tty: boolean;
+  readonly ttySize?: TtySize | undefined;
+  readonly stopSignal: NodeJS.Signals | number;
+  readonly capabilities: OciCapabilities;
+  readonly noNewPrivileges: boolean;
+  readonly seccomp: SeccompOptions;
+  readonly rlimits: NonNullable<OciProcess["rlimits"]>;
+  readonly oomScoreAdj?: number | undefined;
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  readonly sysctl: Readonly<Record<string, string>>;
+  readonly deviceNodes: readonly OciDevice[];
   readonly hostname?: string | undefined;
   readonly mounts: readonly MountConfig[];
   readonly devices: readonly DeviceConfig[];
@@ -113,10 +158,20 @@ const DEFAULT_SHM_BYTES = 64 * MiB;
 
 const DEFAULT_ENV = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
 
-const numericId = z
-  .int("wanted a number")
-  .min(0, "wanted 0 or more")
-  .max(2 ** 31 - 1, "wanted at most 2147483647");
+/** What of the kernel tells a container about the VM. */
+const MASKED_PATHS = [
+  "/proc/acpi",
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/timer_list",
+  "/proc/sched_debug",
+  "/proc/scsi",
+  "/sys/firmware",
+];
+/** What of the kernel changes the VM. */
+const READONLY_PATHS = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
 const access = z.enum(["copy-on-write", "readonly", "shared"], 'wanted "copy-on-write", "readonly" or "shared"').default("copy-on-write");
 
 const rootfs = z.union(
@@ -182,10 +237,13 @@ const schema = z
       )
       .default({}),
     cwd: guestPath.default("/"),
-    user: z
-      .strictObject({ uid: numericId, gid: numericId.optional(), additionalGids: z.array(numericId).default([]) })
-      .transform((user) => ({ uid: user.uid, gid: user.gid ?? user.uid, additionalGids: user.additionalGids }))
-      .default({ uid: 0, gid: 0, additionalGids: [] }),
+    ...processFields,
+    capabilities: capabilitiesSchema,
+    seccomp: seccompSchema,
+    maskedPaths: z.array(guestPath, "wanted a list of paths").default(MASKED_PATHS),
+    readonlyPaths: z.array(guestPath, "wanted a list of paths").default(READONLY_PATHS),
+    sysctl: sysctlSchema,
+    deviceNodes: deviceNodesSchema,
     hostname: textSchema.max(64, "wanted at most 64 characters").optional(),
     mounts: mountsSchema,
     devices: devicesSchema,
@@ -195,12 +253,13 @@ const schema = z
     hooks: z.strictObject({ prestart: ociHooks, createRuntime: ociHooks, poststart: ociHooks, poststop: ociHooks }).optional(),
   })
   .refine(
-    ({ mounts, devices }) => {
-      const targets = [...mounts, ...devices].map(({ target }) => target);
+    ({ mounts, devices, deviceNodes }) => {
+      const targets = [...[...mounts, ...devices].map(({ target }) => target), ...deviceNodes.map(({ path }) => path)];
       return new Set(targets).size === targets.length;
     },
     { message: "wanted a different target for each mount and device", path: ["mounts"] },
-  );
+  )
+  .refine(({ tty, ttySize }) => tty || ttySize === undefined, { message: "wanted tty: true with it", path: ["ttySize"] });
 
 function isExecutable(path: string): boolean {
   try {

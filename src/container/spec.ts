@@ -1,38 +1,12 @@
 import { KiB } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
 import type { MountConfig } from "../config/mounts-config.ts";
-import type { OciMount, OciSpec } from "../contracts/oci.ts";
+import type { OciDevice, OciMount, OciResources, OciSpec } from "../contracts/oci.ts";
 import type { RootfsGrant } from "../contracts/rootfs.ts";
 import { ociResources } from "../resource/plan.ts";
 import { guestRootfsOf } from "../sandbox/paths.ts";
+import { processSpec } from "./process-spec.ts";
 import { guestMountSource, plainRootfsOf } from "./storages.ts";
-
-/** The capabilities Docker gives by default less those that reach past a container: a safe set for programs that run as root. */
-const CAPABILITIES = [
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FSETID",
-  "CAP_FOWNER",
-  "CAP_KILL",
-  "CAP_SETGID",
-  "CAP_SETUID",
-  "CAP_SETPCAP",
-  "CAP_NET_BIND_SERVICE",
-  "CAP_SYS_CHROOT",
-  "CAP_SETFCAP",
-];
-
-const MASKED_PATHS = [
-  "/proc/acpi",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-];
-const READONLY_PATHS = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const SYSTEM_MOUNTS: readonly OciMount[] = [
   { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
@@ -54,23 +28,13 @@ export function guestSpec(
   rootfs: RootfsGrant,
   asDevices: ReadonlySet<number> = new Set(),
 ): OciSpec {
-  const set = CAPABILITIES;
   const access = config.rootfs.access;
   const root = access === "shared" ? plainRootfsOf(config.id, rootfs) : guestRootfsOf(config.id);
   return {
     ociVersion: "1.1.0",
     hostname: config.hostname ?? sandboxHostname,
     root: { path: root, readonly: access === "readonly" },
-    process: {
-      terminal: false,
-      user: config.user,
-      args: config.command,
-      env: Object.entries(config.env).map(([name, value]) => `${name}=${value}`),
-      cwd: config.cwd,
-      capabilities: { bounding: set, effective: set, permitted: set, inheritable: [], ambient: [] },
-      rlimits: [{ type: "RLIMIT_NOFILE", soft: 1024, hard: 4096 }],
-      noNewPrivileges: true,
-    },
+    process: processSpec(config),
     mounts: [
       ...SYSTEM_MOUNTS,
       shm(config),
@@ -79,10 +43,12 @@ export function guestSpec(
     annotations: config.annotations,
     linux: {
       namespaces: [{ type: "ipc" }, { type: "uts" }, { type: "mount" }],
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
+      maskedPaths: config.maskedPaths,
+      readonlyPaths: config.readonlyPaths,
       cgroupsPath: `/tapvisor/${config.id}`,
-      resources: { ...ociResources(config.resources), devices: [{ allow: false, access: "rwm" }] },
+      resources: { ...ociResources(config.resources), devices: [{ allow: false, access: "rwm" }, ...config.deviceNodes.map(allowed)] },
+      ...(config.deviceNodes.length > 0 && { devices: config.deviceNodes }),
+      ...(Object.keys(config.sysctl).length > 0 && { sysctl: config.sysctl }),
     },
   };
 }
@@ -95,6 +61,10 @@ export function hostSpec(config: ContainerConfig, rootfs: RootfsGrant, sandboxHo
     guestMount(config.id, mount, index).map((made) => ({ ...made, source: hostSourceOf(mount) ?? made.source })),
   );
   return { ...spec, root: { ...spec.root, path }, mounts: [...SYSTEM_MOUNTS, shm(config), ...mounts], hooks: config.hooks };
+}
+
+function allowed({ type, major, minor }: OciDevice): NonNullable<OciResources["devices"]>[number] {
+  return { allow: true, type, major, minor, access: "rwm" };
 }
 
 function shm({ shmBytes }: ContainerConfig): OciMount {

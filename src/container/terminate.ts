@@ -1,12 +1,13 @@
-import { constants } from "node:os";
 import { withDeadline } from "../base/deadline.ts";
 import { isTapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { askGuest } from "./pause.ts";
+import { signalNumber } from "./signals.ts";
+import { containerRecord } from "./state.ts";
 
-/** Ends a container's process: SIGTERM, and when it has not ended in time SIGKILL to all its processes. Resolves when it has ended. */
+/** Ends a container's process: its stop signal, SIGTERM as a rule, and when it has not ended in time SIGKILL to all its processes. Resolves when it has ended. */
 export async function terminate(sb: SandboxContext, id: string, options: StopOptions): Promise<void> {
   const process = sb.processes.get(id);
   if (!process) return;
@@ -17,12 +18,13 @@ export async function terminate(sb: SandboxContext, id: string, options: StopOpt
       sb.guest.client.signalProcess(target, signal, all, { signal: inner, log: sb.log }),
     );
   if (!options.force) {
-    // A frozen process does not act on SIGTERM; SIGKILL ends it all the same.
-    if (sb.journal.record.containers[id]?.state === "paused") await askGuest(sb, id, "resume", options.signal);
-    await send(constants.signals.SIGTERM, false);
+    const { state, config } = containerRecord(sb, id);
+    // A frozen process does not act on it; SIGKILL ends it all the same.
+    if (state === "paused") await askGuest(sb, id, "resume", options.signal);
+    await send(signalNumber(config.stopSignal), false);
     if (await endsWithin(process.exited, options.timeoutMs ?? DEADLINES.stop, options.signal)) return;
   }
-  await send(constants.signals.SIGKILL, true);
+  await send(signalNumber("SIGKILL"), true);
   await withDeadline({ what: `container "${id}" to end`, timeoutMs, signal: options.signal }, () => process.exited);
 }
 

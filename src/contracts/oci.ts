@@ -11,14 +11,30 @@ export interface OciSpec {
 
 export interface OciProcess {
   readonly terminal: boolean;
-  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
+  /** Meaningful with a terminal. */
+  readonly consoleSize?: { readonly height: number; readonly width: number };
+  readonly user: OciUser;
   readonly args: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
-  readonly capabilities?: Readonly<Record<"bounding" | "effective" | "inheritable" | "permitted" | "ambient", readonly string[]>>;
+  readonly capabilities?: OciCapabilities;
+  /** A soft or hard limit of 2^64 is none. */
   readonly rlimits?: readonly { readonly type: string; readonly soft: number; readonly hard: number }[];
   readonly noNewPrivileges: boolean;
+  readonly oomScoreAdj?: number;
 }
+
+export interface OciUser {
+  readonly uid: number;
+  readonly gid: number;
+  readonly additionalGids?: readonly number[];
+  /** Permission bits that new files do not get; the guest's own, 022, when absent. */
+  readonly umask?: number;
+  /** `user` or `user:group` by name or number, as the root file system's /etc/passwd and /etc/group have them; in place of `uid` and `gid`. */
+  readonly username?: string;
+}
+
+export type OciCapabilities = Readonly<Record<"bounding" | "effective" | "inheritable" | "permitted" | "ambient", readonly string[]>>;
 
 export interface OciMount {
   readonly destination: string;
@@ -34,6 +50,27 @@ export interface OciLinux {
   readonly cgroupsPath?: string;
   readonly resources?: OciResources;
   readonly devices?: readonly OciDevice[];
+  readonly sysctl?: Readonly<Record<string, string>>;
+  readonly seccomp?: OciSeccomp;
+}
+
+/** Which system calls a container may make. An action is a name such as `SCMP_ACT_ALLOW`. */
+export interface OciSeccomp {
+  readonly defaultAction: string;
+  /** What a call that `defaultAction` refuses fails with; EPERM when absent. */
+  readonly defaultErrnoRet?: number;
+  /** `SCMP_ARCH_X86_64`; the guest's own when empty. */
+  readonly architectures?: readonly string[];
+  readonly flags?: readonly string[];
+  readonly syscalls?: readonly OciSyscallRule[];
+}
+
+export interface OciSyscallRule {
+  readonly names: readonly string[];
+  readonly action: string;
+  readonly errnoRet?: number;
+  /** All of them have to hold. */
+  readonly args?: readonly { readonly index: number; readonly value: number; readonly valueTwo?: number; readonly op: string }[];
 }
 
 /** A device node of a container. */

@@ -105,7 +105,7 @@ s.test("containerConfig() names the field of what it refuses", () => {
     ],
     [{ ...minimal, resources: { memory: "1" } }, "resources.memory"],
     [{ ...minimal, resources: { vcpus: 0 } }, "resources.vcpus"],
-    [{ ...minimal, tty: true }, "tty"],
+    [{ ...minimal, colour: "red" }, "colour"],
   ];
   for (const [given, path] of cases) {
     const error = refused(() => containerConfig(given));
