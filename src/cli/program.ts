@@ -1,6 +1,8 @@
 import { type CAC, type Command, cac } from "cac";
 import { splitArguments } from "./arguments.ts";
+import type { AttachFlags } from "./attach.ts";
 import { CliError } from "./cli-error.ts";
+import type { ExecFlags } from "./exec.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { GcFlags } from "./gc.ts";
 import type { HooksFlags } from "./hooks.ts";
@@ -31,7 +33,8 @@ export async function runCli(argv: readonly string[]): Promise<number | undefine
 }
 
 async function dispatch(argv: readonly string[], verbose: boolean): Promise<number | undefined> {
-  const { own, script } = splitArguments(argv);
+  const { own: joined, script } = splitArguments(argv);
+  const own = joined.flatMap((word) => (/^-[it]{2}$/.test(word) ? [...word.slice(1)].map((letter) => `-${letter}`) : word));
   const program = createProgram(script, verbose);
   checkWords(program, own);
   program.parse(["node", "tapvisor", ...own], { run: false });
@@ -91,8 +94,25 @@ function createProgram(scriptArguments: readonly string[], verbose: boolean): CA
       const { doctorCommand } = await import("./host-commands.ts");
       return doctorCommand(options);
     });
+  addProcessCommands(program, scriptArguments);
   addSandboxCommands(program);
   return program;
+}
+
+/** The commands that connect this terminal with a process in a container of a detached sandbox. */
+function addProcessCommands(program: CAC, command: readonly string[]): void {
+  onEngine(program.command("exec <target>", "Run a program in a container of a detached sandbox; its exit code is the result"))
+    .usage("exec [options] <sandbox>[/<container>] <program> [...arguments]")
+    .option("-i, --interactive", "Pass on the standard input; without it the program has none")
+    .option("-t, --tty", "Give it a terminal, shown in this one")
+    .option("-e, --env <NAME=value>", "A variable of its environment; may be repeated")
+    .option("-u, --user <uid[:gid]>", "Who it runs as, by number")
+    .option("-w, --workdir <directory>", "Where it runs")
+    .action(async (target: string, flags: ExecFlags) => (await import("./exec.ts")).execCommand(target, command, flags));
+  onEngine(program.command("attach <target>", "Connect this terminal with the process of a detached sandbox's container"))
+    .usage("attach [options] <sandbox>[/<container>]")
+    .option("--no-stdin", "Only show what it prints")
+    .action(async (target: string, flags: AttachFlags) => (await import("./attach.ts")).attachCommand(target, flags));
 }
 
 /** The commands that look at sandboxes and end them, whichever process made them. */

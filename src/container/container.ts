@@ -1,7 +1,10 @@
 import { withDeadline } from "../base/deadline.ts";
 import { TapvisorError } from "../base/errors.ts";
 import { DEADLINES } from "../config/defaults.ts";
+import type { ExecOptions } from "../config/exec-config.ts";
+import type { TtySize } from "../config/process-config.ts";
 import type { ResourceConfig, UpdateOptions } from "../config/resources-config.ts";
+import type { GuestProcessInfo } from "../contracts/agent.ts";
 import type { ContainerStats } from "../contracts/stats.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { State } from "../engine/states.ts";
@@ -9,10 +12,13 @@ import { announce } from "../plan/announce.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { deleteContainer } from "./delete.ts";
-import type { GuestProcess, ProcessEnd } from "./guest-process.ts";
+import { Exec } from "./exec.ts";
+import { type GuestProcess, LONGEST_WAIT, type ProcessEnd } from "./guest-process.ts";
 import type { InputStream } from "./input-stream.ts";
 import type { OutputStream } from "./output-stream.ts";
 import { pauseContainer, resumeContainer } from "./pause.ts";
+import { listProcesses } from "./processes.ts";
+import { resizeTty } from "./resize-tty.ts";
 import { signalNumber } from "./signals.ts";
 import { startContainer } from "./start.ts";
 import { containerRecord, requireContainer } from "./state.ts";
@@ -35,6 +41,8 @@ export interface ContainerStatus {
   readonly oomKilled?: boolean;
   readonly resources: ResourceConfig;
   readonly command: readonly string[];
+  /** Its process has a terminal. */
+  readonly tty: boolean;
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -99,6 +107,28 @@ export class Container implements AsyncDisposable {
   }
 
   /**
+   * Runs a further process in the container, which has to run. It starts at once; await the handle for its result, or use its streams.
+   * @throws INVALID_INPUT at once; what else can go wrong comes from the handle.
+   *
+   * @example
+   * const { exitCode, stdout } = await web.exec(["cat", "/etc/hostname"]);
+   * const { stdout: sum } = await web.exec(["sha256sum"], { input: "text" });
+   */
+  exec(argv: readonly string[], options: ExecOptions = {}): Exec {
+    return new Exec(this.#sb, this.id, argv, options);
+  }
+
+  /** The processes that run in it now, its own first. @throws INVALID_STATE unless it runs or is paused, AGENT_LOST. */
+  processes(options: Cancellable = {}): Promise<readonly GuestProcessInfo[]> {
+    return listProcesses(this.#sb, this.id, options.signal);
+  }
+
+  /** Tells its terminal how large the window is now. @throws AGENT_FAILED when it was created without `tty`. */
+  resizeTty(size: TtySize, options: Cancellable = {}): Promise<void> {
+    return resizeTty(this.#sb, this.id, size, options.signal);
+  }
+
+  /**
    * Changes limits while the container is ready or running: a value sets a limit, `null` removes it, what is not named stays. The VM grows or shrinks with
    * it. All of it happens, in the VM, the guest and the ledger, or none: at most 20 s for each.
    * @throws INVALID_INPUT, INVALID_STATE, VM_LIMIT, HOST_LIMIT; AGENT_FAILED when memory in use cannot be taken away.
@@ -153,8 +183,8 @@ export class Container implements AsyncDisposable {
   status(): ContainerStatus {
     const { id, state, created, exitCode, oomKilled, config, annotations } = containerRecord(this.#sb, this.id);
     const ended = { ...(exitCode !== undefined && { exitCode }), ...(oomKilled && { oomKilled }) };
-    const { command, resources } = config;
-    return { id, sandbox: this.#sb.id, state, created, ...ended, resources, command, annotations: { ...annotations } };
+    const { command, resources, tty } = config;
+    return { id, sandbox: this.#sb.id, state, created, ...ended, resources, command, tty, annotations: { ...annotations } };
   }
 
   /** Free text kept with the container. */
@@ -183,6 +213,3 @@ export class Container implements AsyncDisposable {
     });
   }
 }
-
-/** The longest a timer of Node can wait, some 24 days. */
-const LONGEST_WAIT = 2 ** 31 - 1;

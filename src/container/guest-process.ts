@@ -25,8 +25,14 @@ export interface GuestProcess {
   close(): void;
 }
 
+/** The longest a timer of Node can wait, some 24 days, ms. */
+export const LONGEST_WAIT = 2 ** 31 - 1;
+
+/** The calls by which a process is followed. */
+export type FollowCalls = Pick<AgentClient, "readStdout" | "readStderr" | "writeStdin" | "closeStdin" | "waitProcess" | "statsContainer">;
+
 /** Follows a process that has been started; `ahead` as for an `OutputStream`. */
-export function followProcess(client: AgentClient, id: GuestProcessId, ahead: boolean, log: Logger): GuestProcess {
+export function followProcess(client: FollowCalls, id: GuestProcessId, ahead: boolean, log: Logger): GuestProcess {
   const stop = new AbortController();
   const stdin = new InputStream({
     write: (data, signal) => client.writeStdin(id, data, { signal, log }),
@@ -49,7 +55,7 @@ const KILLED = 128 + constants.signals.SIGKILL;
 const REASON_MS = 2_000;
 
 /** A process that was killed may have been so for want of memory: the counters of its container tell. Without an answer it was not. */
-async function whetherOom(client: AgentClient, { container }: GuestProcessId, exitCode: number, call: Call): Promise<{ oomKilled?: true }> {
+async function whetherOom(client: FollowCalls, { container }: GuestProcessId, exitCode: number, call: Call): Promise<{ oomKilled?: true }> {
   if (exitCode !== KILLED) return {};
   const wait = { what: `the statistics of container "${container}"`, timeoutMs: REASON_MS, signal: call.signal };
   const stats = await withDeadline(wait, (signal) => client.statsContainer(container, { ...call, signal })).catch(() => undefined);

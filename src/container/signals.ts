@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import { TapvisorError } from "../base/errors.ts";
 
 const HIGHEST_SIGNAL = 64;
+export const KILL = constants.signals.SIGKILL;
 
 /** A signal's number on Linux. @throws INVALID_INPUT for a name or number that is none. */
 export function signalNumber(signal: unknown): number {

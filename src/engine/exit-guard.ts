@@ -3,6 +3,7 @@ import { DEADLINES } from "../config/defaults.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const closers = new Set<() => Promise<void>>();
+const firsts = new Set<() => Promise<void>>();
 let ending = false;
 
 /**
@@ -18,6 +19,12 @@ export function guardExit(close: () => Promise<void>): () => void {
   };
 }
 
+/** Does something before a signal closes the engines: what needs them still. Gives a function that takes it away. */
+export function beforeSignalledExit(work: () => Promise<void>): () => void {
+  firsts.add(work);
+  return () => firsts.delete(work);
+}
+
 /** Closes every engine of this process, for a script that ends by an error nobody caught; they get 20 s together. */
 export async function closeGuarded(): Promise<void> {
   const closing = Promise.allSettled([...closers].map((close) => close()));
@@ -31,10 +38,12 @@ function onSignal(signal: NodeJS.Signals): void {
   }
   ending = true;
   const deadline = setTimeout(() => endBy(signal), DEADLINES.shutdown);
-  void Promise.allSettled([...closers].map((close) => close())).then(() => {
-    clearTimeout(deadline);
-    endBy(signal);
-  });
+  void Promise.allSettled([...firsts].map((work) => work()))
+    .then(() => Promise.allSettled([...closers].map((close) => close())))
+    .then(() => {
+      clearTimeout(deadline);
+      endBy(signal);
+    });
 }
 
 /** Ends as the signal would have ended the script, so that its parent sees the truth; a script that listens itself decides itself. */

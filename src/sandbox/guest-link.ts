@@ -3,6 +3,7 @@ import type { AgentClient, GuestDetails } from "../contracts/agent.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm, VmExit, VmGrant } from "../contracts/hypervisor.ts";
 import type { EngineContext } from "../engine/context.ts";
+import { explainLoss, withLastWords } from "./last-words.ts";
 
 export interface LinkEvents {
   readonly onVmExit: (exit: VmExit) => void;
@@ -96,12 +97,13 @@ export class GuestLink {
     const connecting = agent.connect(target, { ...call, signal });
     connecting.catch(() => {});
     ended.catch(() => {}); // after the connection a VM's end is an event, not an error here
-    const client = await Promise.race([connecting, ended]);
+    const lastWords = () => vm.diagnostics();
+    const client = withLastWords(await Promise.race([connecting, ended]), lastWords);
     this.#client = client;
-    void client.lost.then((error) => {
+    void client.lost.then(async (error) => {
       if (this.#client !== client) return;
       this.#client = undefined;
-      if (error && !this.#forsaken) this.#events.onAgentLost(error);
+      if (error && !this.#forsaken) this.#events.onAgentLost(toError(await explainLoss(error, lastWords)));
     });
     return client;
   }

@@ -1,0 +1,38 @@
+import { isTapvisorError, TapvisorError } from "../base/errors.ts";
+import type { AgentClient } from "../contracts/agent.ts";
+
+/** What the guest printed last. */
+export type LastWords = () => Promise<{ readonly console: string } | undefined>;
+
+/** How many lines of the console stand in an error's text; `data.console` has what there is. */
+const LINES = 5;
+
+/** The client, whose AGENT_LOST errors tell what the guest printed last: a kernel's panic, say. */
+export function withLastWords(client: AgentClient, lastWords: LastWords): AgentClient {
+  const explained = (error: unknown) => explainLoss(error, lastWords).then((loss) => Promise.reject(loss));
+  // An empty target: a proxy of the client itself could not give another function for one that a plugin has frozen.
+  return new Proxy({} as AgentClient, {
+    get(_, name) {
+      const value: unknown = Reflect.get(client, name);
+      if (typeof value !== "function") return value;
+      return (...given: unknown[]) => {
+        const result: unknown = value.apply(client, given);
+        return result instanceof Promise ? result.catch(explained) : result;
+      };
+    },
+    has: (_, name) => Reflect.has(client, name),
+  });
+}
+
+/** An AGENT_LOST with the guest's last words; any other error as it is. Never rejects. */
+export async function explainLoss(error: unknown, lastWords: LastWords): Promise<unknown> {
+  if (!isTapvisorError(error) || error.code !== "AGENT_LOST" || error.data.console !== undefined) return error;
+  const console = (await lastWords().catch(() => undefined))?.console;
+  if (!console) return error;
+  const lines = console.trimEnd().split("\n").slice(-LINES).join("\n");
+  return new TapvisorError("AGENT_LOST", `${error.message}; the console's last lines:\n${lines}`, {
+    data: { ...error.data, console },
+    cause: error,
+    ...(error.hint !== undefined && { hint: error.hint }),
+  });
+}
