@@ -11,6 +11,8 @@ export interface OciSpec {
 
 export interface OciProcess {
   readonly terminal: boolean;
+  /** The terminal's first size, characters. */
+  readonly consoleSize?: { readonly height: number; readonly width: number };
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids?: readonly number[] };
   readonly args: readonly string[];
   readonly env: readonly string[];
