@@ -9,12 +9,15 @@ import {
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
 import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
-import { guestCalls } from "./guest-calls.ts";
+import { asker, guestCalls } from "./guest-calls.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
 import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
 import type { Link } from "./link.ts";
+import { processCalls } from "./process-calls.ts";
+import { idOf, nameOf } from "./process-id.ts";
 import { sender } from "./sender.ts";
 import { containerStats } from "./stats.ts";
+import { Terminals } from "./terminals.ts";
 
 const EMPTY = {};
 const NO_BYTES = new Uint8Array(0);
@@ -22,6 +25,8 @@ const NO_BYTES = new Uint8Array(0);
 /** The agent's verbs over a link: each is one call. */
 export function createClient(link: Link, version: VersionCheckResponse | undefined): AgentClient {
   const send = sender(link);
+  const ask = asker(send);
+  const terminals = new Terminals();
   const commands = new Map<string, string>(); // of the containers created here, so that an error can name the command
 
   async function read(name: "ReadStdout" | "ReadStderr", process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array> {
@@ -63,6 +68,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       };
       await send("CreateContainer", rpc.CreateContainer, request, call, { subject: `container "${container}"`, command });
       commands.set(container, command);
+      if (spec.process.terminal) terminals.add({ container, exec: container });
     },
     startContainer: async (container, call) => {
       const command = commands.get(container) ?? "";
@@ -75,6 +81,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
         answerFor: (failure) => (isNotFound(failure) ? EMPTY : undefined),
       });
       commands.delete(container);
+      terminals.forget(container);
     },
     pauseContainer: async (container, call) => {
       await send("PauseContainer", rpc.PauseContainer, { container_id: container }, call, { subject: `container "${container}"` });
@@ -95,7 +102,8 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     onlineCpuMem: async ({ vcpus, cpuOnly }, call) => {
       await send("OnlineCPUMem", rpc.OnlineCPUMem, { wait: true, nb_cpus: vcpus, cpu_only: cpuOnly }, call);
     },
-    ...guestCalls(send),
+    ...guestCalls(ask),
+    ...processCalls(send, ask, terminals),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);
@@ -108,7 +116,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       });
     },
     readStdout: (process, maxBytes, call) => read("ReadStdout", process, maxBytes, call),
-    readStderr: (process, maxBytes, call) => read("ReadStderr", process, maxBytes, call),
+    readStderr: async (process, maxBytes, call) => (terminals.has(process) ? NO_BYTES : read("ReadStderr", process, maxBytes, call)),
     writeStdin: async (process, data, call) => {
       if (data.length === 0) return 0;
       const subject = nameOf(process);
@@ -126,14 +134,6 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     lost: link.lost,
     close: link.close,
   };
-}
-
-function idOf(process: GuestProcessId): { container_id: string; exec_id: string } {
-  return { container_id: process.container, exec_id: process.exec };
-}
-
-function nameOf({ container, exec }: GuestProcessId): string {
-  return exec === container || exec === "" ? `container "${container}"` : `process "${exec}" of container "${container}"`;
 }
 
 function storageMessage({ driver, source, fstype, options, mountPoint }: GuestStorage): StorageMessage {

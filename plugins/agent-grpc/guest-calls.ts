@@ -4,17 +4,19 @@ import { guestServiceDefinition as rpc } from "tapvisor/protocol";
 import { foundDisk, guestResources } from "./answers.ts";
 import type { Send } from "./sender.ts";
 
-/** The calls of `tapvisor.Guest`. A guest without it, a Kata guest say, answers UNIMPLEMENTED; it is asked once a connection. */
-export function guestCalls(send: Send): Pick<AgentClient, "syncResources" | "findDisk" | "releaseDisk"> {
-  let isServed = true;
+/** Makes a call of `tapvisor.Guest`: `undefined` where the guest has none. */
+export type Ask = <Request, Response>(
+  name: keyof typeof rpc & Parameters<Send>[0],
+  method: MethodDefinition<Request, Response>,
+  request: Request,
+  call: Call,
+  options?: { readonly subject: string },
+) => Promise<Response | undefined>;
 
-  async function ask<Request, Response>(
-    name: keyof typeof rpc & Parameters<Send>[0],
-    method: MethodDefinition<Request, Response>,
-    request: Request,
-    call: Call,
-    options?: { readonly subject: string },
-  ): Promise<Response | undefined> {
+/** A guest without the service, a Kata guest say, answers UNIMPLEMENTED; it is asked once a connection. */
+export function asker(send: Send): Ask {
+  let isServed = true;
+  return async (name, method, request, call, options) => {
     if (!isServed) return undefined;
     try {
       return await send(name, method, request, call, options);
@@ -23,8 +25,11 @@ export function guestCalls(send: Send): Pick<AgentClient, "syncResources" | "fin
       isServed = false;
       return undefined;
     }
-  }
+  };
+}
 
+/** The calls of `tapvisor.Guest` that Kata's service has no word for. */
+export function guestCalls(ask: Ask): Pick<AgentClient, "syncResources" | "findDisk" | "releaseDisk"> {
   return {
     syncResources: async ({ vcpus }, call) => {
       if (vcpus === 0) throw noVcpus();

@@ -18,6 +18,9 @@ export const MAX_NAMES = 64;
 export const MAX_STATS_NAME = 256;
 export const MAX_STATS_ENTRIES = 256;
 
+/** The most processes of a container that are taken from the guest. */
+export const MAX_PROCESSES = 4096;
+
 /** The longest unix socket path that the kernel takes, bytes. */
 export const MAX_SOCKET_PATH = 107;
 
@@ -39,6 +42,10 @@ export const DEADLINES = {
   SyncResources: 60_000,
   FindDisk: 30_000,
   ReleaseDisk: 30_000,
+  ExecProcess: 60_000,
+  TtyWinResize: 15_000,
+  ListProcesses: 15_000,
+  DescribeProcesses: 15_000,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
   WaitProcess: undefined,

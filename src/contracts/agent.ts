@@ -1,6 +1,6 @@
 import type { Call } from "./holding.ts";
 import type { AgentEndpoint, GuestDisk } from "./hypervisor.ts";
-import type { OciResources, OciSpec } from "./oci.ts";
+import type { OciProcess, OciResources, OciSpec } from "./oci.ts";
 import type { ContainerStats } from "./stats.ts";
 import type { Transport } from "./transport.ts";
 
@@ -46,7 +46,17 @@ export interface AgentClient {
   readStderr(process: GuestProcessId, maxBytes: number, call: Call): Promise<Uint8Array>;
   /** How many of the bytes the process's pipe took: at least one; waits while it is full. */
   writeStdin(process: GuestProcessId, data: Uint8Array, call: Call): Promise<number>;
+  /** Success without an effect for a process with a terminal: its input ends when the process reads the terminal's end-of-file character (Ctrl-D, 4). */
   closeStdin(process: GuestProcessId, call: Call): Promise<void>;
+  /**
+   * Starts one more process in a running container. With a terminal its standard error is empty: both streams come out of its standard output.
+   * @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE; AGENT_FAILED ALREADY_EXISTS, FAILED_PRECONDITION when the container does not run.
+   */
+  execProcess(process: GuestProcessId, spec: OciProcess, call: Call): Promise<void>;
+  /** Sets the size of a process's terminal, 1 to 65535 each; what runs in its foreground gets SIGWINCH. @throws AGENT_FAILED FAILED_PRECONDITION when it has none. */
+  resizeTty(process: GuestProcessId, size: { readonly rows: number; readonly columns: number }, call: Call): Promise<void>;
+  /** The processes that run in a container now, at most 4096; none before its start and after its end. */
+  listProcesses(container: string, call: Call): Promise<readonly GuestProcessInfo[]>;
   /** Freezes all processes of a running container. @throws AGENT_FAILED FAILED_PRECONDITION when it does not run. */
   pauseContainer(container: string, call: Call): Promise<void>;
   resumeContainer(container: string, call: Call): Promise<void>;
@@ -77,6 +87,24 @@ export interface GuestProcessId {
   readonly container: string;
   /** The container's own process has the container's id here, as in Kata. */
   readonly exec: string;
+}
+
+/** A process in a container, as the guest's kernel shows it. */
+export interface GuestProcessInfo {
+  /** As the container itself counts it: its first process is 1. As the guest does where the guest is a Kata guest. */
+  readonly pid: number;
+  /** 0 for a process whose parent is not in the container, as that of its first process and of each `execProcess`. */
+  readonly parentPid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** One letter, as in /proc/PID/stat: `R` runs, `S` and `D` wait, `T` is stopped, `Z` has ended and is not collected. */
+  readonly state: string;
+  /** The arguments with spaces between them, or the program's name in brackets when there are none. At most 4096 characters. */
+  readonly command: string;
+  /** How long ago it was started. */
+  readonly elapsedSeconds: number;
+  /** Memory that it has in RAM, shared parts too. */
+  readonly residentBytes: number;
 }
 
 export interface GuestDetails {

@@ -11,7 +11,7 @@ export interface OciSpec {
 
 export interface OciProcess {
   readonly terminal: boolean;
-  /** Meaningful with a terminal. */
+  /** The terminal's first size, characters. */
   readonly consoleSize?: { readonly height: number; readonly width: number };
   readonly user: OciUser;
   readonly args: readonly string[];

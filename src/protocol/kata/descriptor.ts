@@ -113,11 +113,14 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "ARPNeighbor":{"fields":{"toIPAddress":{"type":"IPAddress","id":1},"device":{"type":"string","id":2},"lladdr":{"type":"string","id":3},"state":{"type":"int32","id":4},"flags":{"type":"int32","id":5}}}
 }},
 "tapvisor":{"nested":{
-"Guest":{"methods":{"SyncResources":{"requestType":"SyncResourcesRequest","responseType":"SyncResourcesResponse"},"FindDisk":{"requestType":"FindDiskRequest","responseType":"FindDiskResponse"},"ReleaseDisk":{"requestType":"ReleaseDiskRequest","responseType":"google.protobuf.Empty"}}},
+"Guest":{"methods":{"SyncResources":{"requestType":"SyncResourcesRequest","responseType":"SyncResourcesResponse"},"FindDisk":{"requestType":"FindDiskRequest","responseType":"FindDiskResponse"},"ReleaseDisk":{"requestType":"ReleaseDiskRequest","responseType":"google.protobuf.Empty"},"DescribeProcesses":{"requestType":"DescribeProcessesRequest","responseType":"DescribeProcessesResponse"}}},
 "SyncResourcesRequest":{"fields":{"vcpus":{"type":"uint32","id":1}}},
 "SyncResourcesResponse":{"fields":{"online_vcpus":{"type":"uint32","id":1},"memory_bytes":{"type":"uint64","id":2},"available_bytes":{"type":"uint64","id":3}}},
 "FindDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}},
 "FindDiskResponse":{"fields":{"node":{"type":"string","id":1},"bytes":{"type":"uint64","id":2}}},
-"ReleaseDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}}
+"ReleaseDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}},
+"DescribeProcessesRequest":{"fields":{"container_id":{"type":"string","id":1}}},
+"DescribeProcessesResponse":{"fields":{"processes":{"rule":"repeated","type":"ProcessInfo","id":1}}},
+"ProcessInfo":{"fields":{"pid":{"type":"uint32","id":1},"parent_pid":{"type":"uint32","id":2},"uid":{"type":"uint32","id":3},"gid":{"type":"uint32","id":4},"state":{"type":"string","id":5},"command":{"type":"string","id":6},"elapsed_seconds":{"type":"uint64","id":7},"resident_bytes":{"type":"uint64","id":8}}}
 }}
 }}`);

@@ -20,11 +20,13 @@ export function ociFromWire(wire: WireSpec): OciSpec {
   };
 }
 
-function processFromWire(wire: WireProcess): OciProcess {
+/** The process in a decoded message. Pure. */
+export function processFromWire(wire: WireProcess): OciProcess {
   const { UID: uid, GID: gid, AdditionalGids: additionalGids } = wire.User ?? { UID: 0, GID: 0, AdditionalGids: [] };
   const capabilities = wire.Capabilities;
   return {
     terminal: wire.Terminal,
+    ...(wire.ConsoleSize && { consoleSize: { height: wire.ConsoleSize.Height, width: wire.ConsoleSize.Width } }),
     user: { uid, gid, ...(additionalGids.length > 0 && { additionalGids }) },
     args: wire.Args,
     env: wire.Env,

@@ -24,10 +24,16 @@ export function ociToWire(spec: OciSpec): WireSpec {
   };
 }
 
-function processToWire(process: OciProcess): WireProcess {
-  const { user, capabilities } = process;
+/**
+ * The message for a process on its own. Pure.
+ *
+ * @throws INVALID_INPUT for a number that is no exact integer.
+ */
+export function processToWire(process: OciProcess): WireProcess {
+  const { user, capabilities, consoleSize } = process;
   return {
     Terminal: process.terminal,
+    ConsoleSize: consoleSize ? { Height: consoleSize.height, Width: consoleSize.width } : null,
     User: { UID: user.uid, GID: user.gid, AdditionalGids: user.additionalGids ?? [] },
     Args: process.args,
     Env: process.env,

@@ -11,6 +11,7 @@ export interface WireSpec {
 
 export interface WireProcess {
   readonly Terminal: boolean;
+  readonly ConsoleSize: { readonly Height: number; readonly Width: number } | null;
   readonly User: { readonly UID: number; readonly GID: number; readonly AdditionalGids: readonly number[] } | null;
   readonly Args: readonly string[];
   readonly Env: readonly string[];

@@ -1,4 +1,4 @@
-import type { WireResources, WireSpec } from "./oci-types.ts";
+import type { WireProcess, WireResources, WireSpec } from "./oci-types.ts";
 import type { StatsContainerResponse } from "./stats-types.ts";
 
 /**
@@ -84,6 +84,26 @@ export interface ProcessRequest extends ContainerRequest {
   readonly exec_id: string;
 }
 
+export interface ExecProcessRequest extends ProcessRequest {
+  readonly process: WireProcess | null;
+}
+
+export interface TtyWinResizeRequest extends ProcessRequest {
+  readonly row: number;
+  readonly column: number;
+}
+
+export interface ListProcessesRequest extends ContainerRequest {
+  /** `json` for the pids alone, `table` for what ps prints. */
+  readonly format: string;
+  /** Those of ps. */
+  readonly args: readonly string[];
+}
+
+export interface ListProcessesResponse {
+  readonly process_list: Uint8Array;
+}
+
 export interface SignalProcessRequest extends ProcessRequest {
   readonly signal: number;
 }
@@ -142,6 +162,21 @@ export interface FindDiskResponse {
   readonly bytes: string;
 }
 
+export interface ProcessInfoMessage {
+  readonly pid: number;
+  readonly parent_pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly state: string;
+  readonly command: string;
+  readonly elapsed_seconds: string;
+  readonly resident_bytes: string;
+}
+
+export interface DescribeProcessesResponse {
+  readonly processes: readonly ProcessInfoMessage[];
+}
+
 export type Empty = Record<string, never>;
 
 /** Request and response of the calls of `grpc.AgentService` that have types here; the service definition has all 34. */
@@ -157,12 +192,15 @@ export interface AgentCalls {
   StatsContainer: [ContainerRequest, StatsContainerResponse];
   PauseContainer: [ContainerRequest, Empty];
   ResumeContainer: [ContainerRequest, Empty];
+  ExecProcess: [ExecProcessRequest, Empty];
   SignalProcess: [SignalProcessRequest, Empty];
   WaitProcess: [ProcessRequest, WaitProcessResponse];
   WriteStdin: [WriteStreamRequest, WriteStreamResponse];
   ReadStdout: [ReadStreamRequest, ReadStreamResponse];
   ReadStderr: [ReadStreamRequest, ReadStreamResponse];
   CloseStdin: [ProcessRequest, Empty];
+  TtyWinResize: [TtyWinResizeRequest, Empty];
+  ListProcesses: [ListProcessesRequest, ListProcessesResponse];
 }
 
 /** Request and response of the calls of `grpc.Health`. */
@@ -176,4 +214,5 @@ export interface GuestCalls {
   SyncResources: [SyncResourcesRequest, SyncResourcesResponse];
   FindDisk: [DiskRequest, FindDiskResponse];
   ReleaseDisk: [DiskRequest, Empty];
+  DescribeProcesses: [ContainerRequest, DescribeProcessesResponse];
 }
