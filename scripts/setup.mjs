@@ -35,8 +35,10 @@ step({
   work: () => run(process.execPath, ["--import", "tsx", "scripts/example-rootfs.ts"]),
 });
 
-// The tests make file systems on disk images.
-if (process.argv.includes("--tests")) ensureProgram("mke2fs", "e2fsprogs");
+if (process.argv.includes("--tests")) {
+  ensureProgram("mke2fs", "e2fsprogs"); // file systems on disk images
+  ensureProgram("tmux", "tmux"); // a terminal to type in and to look at
+}
 
 /** Installs the Debian package of a program that is not there, as root or through sudo. */
 function ensureProgram(program, debianPackage) {

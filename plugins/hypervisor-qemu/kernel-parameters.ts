@@ -1,9 +1,12 @@
 import { TapvisorError } from "tapvisor/plugin";
 import type { Accelerator } from "./accelerator.ts";
 
-/** Console output is the largest single cost of a boot: the kernel is silent until it panics. At loglevel 0 it would not print that either. */
+/**
+ * Console output is the largest single cost of a boot: the kernel is silent until it panics. At loglevel 0 it would not print that either. After an oops it would go on with
+ * locks that nobody releases, and whoever waits for what died in it would wait for ever: it panics instead.
+ */
 const MACHINE = [
-  ...["console=ttyS0", "quiet", "loglevel=1", "panic=1", "reboot=t"],
+  ...["console=ttyS0", "quiet", "loglevel=1", "panic=1", "oops=panic", "reboot=t"],
   ...["tsc=reliable", "no_timer_check", "cryptomgr.notests", "random.trust_cpu=on"],
   ...["8250.nr_uarts=1", "i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"],
 ];

@@ -24,7 +24,7 @@ const INTENT: VmIntent = {
 };
 
 const KERNEL_WORDS =
-  "console=ttyS0 quiet loglevel=1 panic=1 reboot=t tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on 8250.nr_uarts=1 " +
+  "console=ttyS0 quiet loglevel=1 panic=1 oops=panic reboot=t tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on 8250.nr_uarts=1 " +
   "i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd memhp_default_state=online memory_hotplug.online_policy=auto-movable " +
   "memory_hotplug.auto_movable_ratio=700 swiotlb=512";
 

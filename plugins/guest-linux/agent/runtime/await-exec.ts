@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** The runtime's child has told all it will; only the kernel can be slower than this, and then the process counts as started. */
@@ -12,11 +12,20 @@ export async function awaitExec(pid: number, runtimeProgram: string, ended: () =
   const runtime = statSync(runtimeProgram);
   const deadline = performance.now() + LIMIT_MS;
   while (!ended()) {
-    const running = statSync(`/proc/${pid}/exe`, { throwIfNoEntry: false });
+    const running = programOf(pid);
     if (running && (running.ino !== runtime.ino || running.dev !== runtime.dev)) return true;
     if (performance.now() > deadline) return true;
     // Linux tells nobody without privileges and a netlink socket about an execve, and Node has none; the first look nearly always succeeds.
     await delay(2);
   }
   return false;
+}
+
+/** `undefined` for a process that has ended; one that ends at this moment shows as ESRCH, or as EACCES once its memory is gone. */
+function programOf(pid: number): Stats | undefined {
+  try {
+    return statSync(`/proc/${pid}/exe`);
+  } catch {
+    return undefined;
+  }
 }
