@@ -13,8 +13,10 @@ import { guestCalls } from "./guest-calls.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
 import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
 import type { Link } from "./link.ts";
+import { networkCalls } from "./network-calls.ts";
 import { sender } from "./sender.ts";
 import { containerStats } from "./stats.ts";
+import { systemCalls } from "./system-calls.ts";
 
 const EMPTY = {};
 const NO_BYTES = new Uint8Array(0);
@@ -33,14 +35,15 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
   }
 
   return {
-    createSandbox: async ({ hostname, sandbox, storages }, call) => {
+    createSandbox: async ({ hostname, sandbox, storages, dns = [], guestHookPath = "", kernelModules = [] }, call) => {
       const request = {
         hostname,
-        dns: [],
+        dns,
         storages: storages.map(storageMessage),
         sandbox_pidns: false,
         sandbox_id: sandbox,
-        guest_hook_path: "",
+        guest_hook_path: guestHookPath,
+        kernel_modules: kernelModules.map(({ name, parameters = [] }) => ({ name, parameters })),
       };
       await send("CreateSandbox", rpc.CreateSandbox, request, call);
     },
@@ -96,6 +99,8 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       await send("OnlineCPUMem", rpc.OnlineCPUMem, { wait: true, nb_cpus: vcpus, cpu_only: cpuOnly }, call);
     },
     ...guestCalls(send),
+    ...networkCalls(send),
+    ...systemCalls(send),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

@@ -2,8 +2,11 @@
 export { EXIT_CODE_KEY } from "./conventions.ts";
 export { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
 export { descriptor } from "./descriptor.ts";
+export * from "./network.ts";
+export type * from "./network-types.ts";
 export { ociFromWire, resourcesFromWire } from "./oci-from-wire.ts";
 export { ociToWire, resourcesToWire } from "./oci-to-wire.ts";
 export type * from "./oci-types.ts";
 export type * from "./stats-types.ts";
+export type * from "./system-types.ts";
 export type * from "./types.ts";
