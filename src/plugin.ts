@@ -6,11 +6,14 @@ export * from "./base/file-lock.ts";
 export * from "./base/ids.ts";
 export type { Logger } from "./base/log.ts";
 export * from "./base/mutex.ts";
+export * from "./base/network-names.ts";
 export * from "./base/process-identity.ts";
 export * from "./base/units.ts";
 /** Checks a plugin's options against a zod schema; a bad field is named. */
 export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
+export type * from "./contracts/agent-network.ts";
+export type * from "./contracts/agent-system.ts";
 export type * from "./contracts/finding.ts";
 export type * from "./contracts/guest.ts";
 export type * from "./contracts/holding.ts";

@@ -1,7 +1,7 @@
-import { type GuestDetails, type GuestResources, TapvisorError } from "tapvisor/plugin";
+import { type GuestDetails, type GuestResources, isTapvisorError, TapvisorError } from "tapvisor/plugin";
 import type { FindDiskResponse, GuestDetailsResponse, SyncResourcesResponse, VersionCheckResponse } from "tapvisor/protocol";
 import { guestText } from "./guest-text.ts";
-import { MAX_NAME, MAX_NAMES } from "./limits.ts";
+import { MAX_NAME, MAX_NAMES, MAX_TOLD } from "./limits.ts";
 
 /** @throws GUEST_PROTOCOL unless the status is what a process can exit with. */
 export function exitCode(status: number, subject: string): number {
@@ -50,6 +50,16 @@ export function guestResources({ online_vcpus, memory_bytes, available_bytes }: 
 export function foundDisk({ node, bytes }: FindDiskResponse, subject: string): { readonly node: string; readonly bytes: number } {
   if (!/^\/dev\/[A-Za-z0-9_-]{1,64}$/.test(node)) throw wrong(`node of ${subject}`, guestText(node, MAX_NAME), "one in /dev");
   return { node, bytes: exact(bytes, `size of ${subject}`) };
+}
+
+/** What the guest tells, checked as what is asked of it is. @throws GUEST_PROTOCOL in place of INVALID_INPUT. */
+export function told<Value>(what: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (!isTapvisorError(error) || error.code !== "INVALID_INPUT") throw error;
+    throw new TapvisorError("GUEST_PROTOCOL", `Cannot take the ${what}: ${guestText(error.message, MAX_TOLD)}`, { data: { what } });
+  }
 }
 
 /** @throws GUEST_PROTOCOL for a number that JavaScript does not hold exactly. */

@@ -18,6 +18,8 @@ import { idOf, nameOf } from "./process-id.ts";
 import { sender } from "./sender.ts";
 import { containerStats } from "./stats.ts";
 import { Terminals } from "./terminals.ts";
+import { networkCalls } from "./network-calls.ts";
+import { systemCalls } from "./system-calls.ts";
 
 const EMPTY = {};
 const NO_BYTES = new Uint8Array(0);
@@ -38,14 +40,15 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
   }
 
   return {
-    createSandbox: async ({ hostname, sandbox, storages }, call) => {
+    createSandbox: async ({ hostname, sandbox, storages, dns = [], guestHookPath = "", kernelModules = [] }, call) => {
       const request = {
         hostname,
-        dns: [],
+        dns,
         storages: storages.map(storageMessage),
         sandbox_pidns: false,
         sandbox_id: sandbox,
-        guest_hook_path: "",
+        guest_hook_path: guestHookPath,
+        kernel_modules: kernelModules.map(({ name, parameters = [] }) => ({ name, parameters })),
       };
       await send("CreateSandbox", rpc.CreateSandbox, request, call);
     },
@@ -104,6 +107,8 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     },
     ...guestCalls(ask),
     ...processCalls(send, ask, terminals),
+    ...networkCalls(send),
+    ...systemCalls(send),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

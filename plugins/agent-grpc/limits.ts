@@ -14,6 +14,12 @@ export const MAX_TEXT = 4096;
 export const MAX_NAME = 128;
 export const MAX_NAMES = 64;
 
+/** The most of a complaint about what the guest told that goes into an error, characters: it quotes the guest. */
+export const MAX_TOLD = 512;
+
+/** The most that goes into the guest's random number generator at once, bytes. */
+export const MAX_RANDOM_BYTES = 64 * 1024;
+
 /** The longest name and the most entries of each list that statistics may have. */
 export const MAX_STATS_NAME = 256;
 export const MAX_STATS_ENTRIES = 256;
@@ -46,6 +52,20 @@ export const DEADLINES = {
   TtyWinResize: 15_000,
   ListProcesses: 15_000,
   DescribeProcesses: 15_000,
+  ListInterfaces: 15_000,
+  UpdateInterface: 30_000,
+  AddInterface: 30_000,
+  RemoveInterface: 15_000,
+  ListRoutes: 15_000,
+  UpdateRoutes: 60_000,
+  AddARPNeighbors: 60_000,
+  ReseedRandomDev: 15_000,
+  SetGuestDateTime: 15_000,
+  MemHotplugByProbe: 30_000,
+  StartTracing: 15_000,
+  StopTracing: 15_000,
+  CopyFile: 30_000,
+  GetOOMEvent: undefined,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
   WaitProcess: undefined,

@@ -3,9 +3,11 @@ import { containerChecks } from "./agent-suite/container-checks.ts";
 import { diskChecks } from "./agent-suite/disk-checks.ts";
 import type { AgentFixture } from "./agent-suite/fixture.ts";
 import { limitChecks } from "./agent-suite/limit-checks.ts";
+import { networkChecks } from "./agent-suite/network-checks.ts";
 import { pauseChecks } from "./agent-suite/pause-checks.ts";
 import { resourceChecks } from "./agent-suite/resource-checks.ts";
 import { streamChecks } from "./agent-suite/stream-checks.ts";
+import { systemChecks } from "./agent-suite/system-checks.ts";
 import { checksOn, type SuiteOptions } from "./conformance/checks.ts";
 
 export type { AgentFixture } from "./agent-suite/fixture.ts";
@@ -27,4 +29,6 @@ export function agentSuite(name: string, make: () => Promise<AgentFixture>, opti
   limitChecks(check);
   resourceChecks(check);
   diskChecks(check);
+  networkChecks(check);
+  systemChecks(check);
 }

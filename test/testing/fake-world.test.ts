@@ -25,6 +25,12 @@ async function everyOperation() {
   const { guest: spareDisk } = await disk.acquire(spare, quietCall());
   const guest = await providerOf<Guest>(hypervisorFake({ world: w.world }), "guest", "none");
   await w.client.writeStdin(c1, Buffer.from("x"), quietCall());
+  const { network, system } = w.world.vm(w.vmIntent.sandbox)?.guest ?? assert.unreachable();
+  const mac = "02:00:00:00:00:01";
+  network.plug("eth0", mac);
+  system.canProbe = true;
+  const nic = { name: "net0", mac, mtu: 1400, addresses: [] };
+  const file = { path: "/run/tapvisor/file", bytes: 1, mode: 0o600, directoryMode: 0o700, uid: 0, gid: 0 };
   const other = { ...w.vmIntent, sandbox: "other" };
   const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
     "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
@@ -76,6 +82,27 @@ async function everyOperation() {
     "agent.syncResources": (call) => w.client.syncResources({ vcpus: 1 }, call),
     "agent.findDisk": (call) => w.client.findDisk(spareDisk, call),
     "agent.releaseDisk": (call) => w.client.releaseDisk(spareDisk, call),
+    "agent.listInterfaces": (call) => w.client.listInterfaces(call),
+    "agent.updateInterface": (call) => w.client.updateInterface(nic, call),
+    "agent.addInterface": (call) => w.client.addInterface(nic, call),
+    "agent.removeInterface": (call) => w.client.removeInterface(mac, call),
+    "agent.listRoutes": (call) => w.client.listRoutes(call),
+    "agent.updateRoutes": (call) => w.client.updateRoutes([{ destination: "10.0.0.0/8", device: "eth0" }], call),
+    "agent.addArpNeighbors": (call) => w.client.addArpNeighbors([{ family: "v4", address: "10.0.0.1", device: "eth0", mac }], call),
+    "agent.check": (call) => w.client.check(call),
+    "agent.reseedRandom": (call) => w.client.reseedRandom(Buffer.from("x"), call),
+    "agent.setTime": (call) => w.client.setTime(1, call),
+    "agent.nextOom": (call) => {
+      w.world.vm(w.vmIntent.sandbox)?.guest.oomKill("c1");
+      return w.client.nextOom(call);
+    },
+    "agent.probeMemory": (call) => w.client.probeMemory([0], call),
+    "agent.startTracing": (call) => w.client.startTracing(call),
+    "agent.stopTracing": async (call) => {
+      await w.client.startTracing(quietCall());
+      await w.client.stopTracing(call);
+    },
+    "agent.copyFile": (call) => w.client.copyFile(file, [Buffer.from("x")], call),
   };
   return { ...w, run };
 }
@@ -99,6 +126,11 @@ const CHANGING: ReadonlySet<FakeOperation> = new Set([
   "agent.updateContainer",
   "agent.onlineCpuMem",
   "agent.syncResources",
+  "agent.updateInterface",
+  "agent.addInterface",
+  "agent.updateRoutes",
+  "agent.addArpNeighbors",
+  "agent.copyFile",
 ]);
 
 for (const operation of FAKE_OPERATIONS) {

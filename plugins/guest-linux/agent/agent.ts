@@ -1,5 +1,7 @@
+import { join } from "node:path";
 import { Mutex } from "tapvisor/plugin";
 import type { GuestContainer } from "./container/guest-container.ts";
+import type { GuestHooks } from "./container/guest-hooks.ts";
 import type { GuestPaths } from "./guest-paths.ts";
 import type { AgentLog } from "./log.ts";
 import { lateModules, type Modules } from "./modules.ts";
@@ -8,11 +10,14 @@ import { type RunTool, toolRunner } from "./runtime/run-tool.ts";
 import { StatusError } from "./status.ts";
 import type { HeldStorage } from "./storage/mount.ts";
 import type { Step } from "./storage/plan.ts";
+import { OomWatch } from "./system/oom-watch.ts";
 
 /** What stands in CreateSandbox, while it stands. */
 export interface Sandbox {
   readonly id: string;
   readonly held: HeldStorage;
+  /** For each container that is made in it. */
+  hooks: GuestHooks;
 }
 
 /** The agent's whole state. One sandbox at a time, as there is one a virtual machine. */
@@ -25,6 +30,12 @@ export interface Agent {
   readonly modules: Modules;
   /** Changes of the vCPUs take turns. */
   readonly vcpuTurns: Mutex;
+  /** So do those of the network, and the parts of files that are copied. */
+  readonly networkTurns: Mutex;
+  readonly copyTurns: Mutex;
+  /** The paths of files of which not all parts have come. */
+  readonly copies: Set<string>;
+  readonly oom: OomWatch;
   readonly containers: Map<string, GuestContainer>;
   sandbox: Sandbox | undefined;
 }
@@ -38,8 +49,12 @@ export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
     crun: toolRunner(paths.crun),
     fifos: new FifoPool(`${paths.own}/fifos`, busybox),
     // The processor is for containers: whoever waits for a module gives it to its loading by having nothing else to do.
-    modules: lateModules(paths.modules, toolRunner(paths.busybox, { niceness: 19 }), log),
+    modules: lateModules(paths.modules, toolRunner(paths.busybox, { niceness: 19 }), log, join(paths.sys, "module")),
     vcpuTurns: new Mutex(),
+    networkTurns: new Mutex(),
+    copyTurns: new Mutex(),
+    copies: new Set(),
+    oom: new OomWatch(),
     containers: new Map(),
     sandbox: undefined,
   };

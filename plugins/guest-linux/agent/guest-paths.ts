@@ -15,6 +15,8 @@ export interface GuestPaths {
   readonly crun: string;
   readonly busybox: string;
   readonly hostnameFile: string;
+  /** Where the guest's image looks for its name servers, and containers can be given them from, as in a Kata guest. */
+  readonly resolvConf: string;
   /** What is mounted, as the kernel says it. */
   readonly mounts: string;
   readonly proc: string;
@@ -31,6 +33,7 @@ export const GUEST_PATHS: GuestPaths = {
   crun: "/usr/bin/crun",
   busybox: "/bin/busybox",
   hostnameFile: "/proc/sys/kernel/hostname",
+  resolvConf: "/run/kata-containers/sandbox/resolv.conf",
   mounts: "/proc/self/mounts",
   proc: "/proc",
   modules: "/etc/tapvisor/modules.json",

@@ -38,6 +38,20 @@ export function agentService(agent: Agent, delivery: DeliveryWatch): UntypedServ
     ReadStdout: read("stdout"),
     ReadStderr: read("stderr"),
     CloseStdin: with_(async () => (await import("./rpc/close-stdin.ts")).closeStdin),
+    ListInterfaces: with_(async () => (await import("./rpc/list-interfaces.ts")).listInterfaces),
+    UpdateInterface: with_(async () => (await import("./rpc/update-interface.ts")).updateInterface),
+    AddInterface: with_(async () => (await import("./rpc/update-interface.ts")).addInterface),
+    RemoveInterface: with_(async () => (await import("./rpc/remove-interface.ts")).removeInterface),
+    ListRoutes: with_(async () => (await import("./rpc/list-routes.ts")).listRoutes),
+    UpdateRoutes: with_(async () => (await import("./rpc/update-routes.ts")).updateRoutes),
+    AddARPNeighbors: with_(async () => (await import("./rpc/add-arp-neighbors.ts")).addArpNeighbors),
+    ReseedRandomDev: with_(async () => (await import("./rpc/reseed-random-dev.ts")).reseedRandomDev),
+    SetGuestDateTime: with_(async () => (await import("./rpc/set-guest-date-time.ts")).setGuestDateTime),
+    MemHotplugByProbe: with_(async () => (await import("./rpc/mem-hotplug-by-probe.ts")).memHotplugByProbe),
+    CopyFile: with_(async () => (await import("./rpc/copy-file.ts")).copyFile),
+    GetOOMEvent: with_(async () => (await import("./rpc/get-oom-event.ts")).getOomEvent),
+    StartTracing: with_(async () => (await import("./rpc/tracing.ts")).startTracing),
+    StopTracing: with_(async () => (await import("./rpc/tracing.ts")).stopTracing),
   };
   return implementation(served, agent, delivery);
 }

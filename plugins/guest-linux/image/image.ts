@@ -41,7 +41,7 @@ export function imageTree(parts: ImageParts): Tree {
     ["etc/group", textFile("root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")],
     ["etc/machine-id", textFile("")],
     ["etc/mtab", symlinkTo("/proc/self/mounts")],
-    ["etc/resolv.conf", symlinkTo("/run/resolv.conf")],
+    ["etc/resolv.conf", symlinkTo("/run/kata-containers/sandbox/resolv.conf")],
     ["var/run", symlinkTo("/run")],
     ["var/tmp", symlinkTo("/tmp")],
     ...["dev", "mnt", "proc", "root", "run", "sys", "tmp"].map((path) => [path, directory] as const),

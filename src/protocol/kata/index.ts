@@ -4,6 +4,9 @@ export { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition
 export { descriptor } from "./descriptor.ts";
 export { ociFromWire, processFromWire, resourcesFromWire } from "./oci-from-wire.ts";
 export { ociToWire, processToWire, resourcesToWire } from "./oci-to-wire.ts";
+export * from "./network.ts";
+export type * from "./network-types.ts";
 export type * from "./oci-types.ts";
 export type * from "./stats-types.ts";
+export type * from "./system-types.ts";
 export type * from "./types.ts";

@@ -1,5 +1,7 @@
 import type { WireProcess, WireResources, WireSpec } from "./oci-types.ts";
+import type { NetworkCalls } from "./network-types.ts";
 import type { StatsContainerResponse } from "./stats-types.ts";
+import type { KernelModuleMessage, SystemCalls } from "./system-types.ts";
 
 /**
  * The messages that the engine and its guest agent use, as they are decoded: every field is present (a message that was not sent is `null`),
@@ -21,6 +23,7 @@ export interface CreateSandboxRequest {
   readonly sandbox_pidns: boolean;
   readonly sandbox_id: string;
   readonly guest_hook_path: string;
+  readonly kernel_modules: readonly KernelModuleMessage[];
 }
 
 export interface GuestDetailsRequest {
@@ -180,7 +183,7 @@ export interface DescribeProcessesResponse {
 export type Empty = Record<string, never>;
 
 /** Request and response of the calls of `grpc.AgentService` that have types here; the service definition has all 34. */
-export interface AgentCalls {
+export interface AgentCalls extends NetworkCalls, SystemCalls {
   CreateSandbox: [CreateSandboxRequest, Empty];
   DestroySandbox: [Empty, Empty];
   GetGuestDetails: [GuestDetailsRequest, GuestDetailsResponse];

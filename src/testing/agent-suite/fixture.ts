@@ -18,6 +18,8 @@ export interface AgentFixture extends AsyncDisposable {
   readonly vcpus?: number;
   /** Plugs a disk of its own into the VM for each id; absent where the fixture has none: the checks of disks are left out then. */
   disk?(id: string): Promise<{ readonly disk: GuestDisk; readonly bytes: number }>;
+  /** A network card without an address that is plugged into the VM; absent where the fixture has none: the checks of cards are left out then. */
+  nic?(): Promise<{ readonly name: string; readonly mac: string }>;
   /** Cuts the connections to the agent, as the death of its VM would. */
   cut(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import { TapvisorError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
 import type { GuestContainer, GuestProcessId, GuestResources, GuestStorage } from "../../contracts/agent.ts";
+import type { GuestSandboxOptions } from "../../contracts/agent-system.ts";
 import type { GuestDisk } from "../../contracts/hypervisor.ts";
 import type { OciResources } from "../../contracts/oci.ts";
 import type { ContainerStats } from "../../contracts/stats.ts";
@@ -11,12 +12,14 @@ import { FakeContainer } from "./container.ts";
 import { checkDevices, diskAt, nodeOf } from "./disks.ts";
 import { changedLimits, checkLimits } from "./limits.ts";
 import { checkMounts, diskOf, existsInGuest, type Plugged } from "./mounts.ts";
+import { FakeNetwork } from "./network.ts";
 import type { FakeProcess } from "./process.ts";
 import { type FakePrograms, findProgram } from "./programs.ts";
 import { statsOf } from "./stats.ts";
+import { FakeSystem } from "./system.ts";
 import { FakeVcpus } from "./vcpus.ts";
 
-export interface FakeGuestSandbox {
+export interface FakeGuestSandbox extends GuestSandboxOptions {
   readonly sandbox: string;
   readonly hostname: string;
   readonly storages: readonly GuestStorage[];
@@ -32,6 +35,8 @@ export class FakeGuest {
   usedBytes = 0;
   readonly containers = new Map<string, FakeContainer>();
   readonly vcpus: FakeVcpus;
+  readonly network = new FakeNetwork();
+  readonly system = new FakeSystem();
   readonly #vm: Plugged;
   readonly #programs: FakePrograms;
 
@@ -44,12 +49,14 @@ export class FakeGuest {
   createSandbox(request: FakeGuestSandbox): void {
     if (this.sandbox) throw agentError("CreateSandbox", "ALREADY_EXISTS", "the sandbox has been started");
     checkMounts(this.#vm, [], request.storages);
+    this.system.checkSandbox(request);
     this.sandbox = request;
   }
 
   /** Ends everything; without a sandbox there is nothing to end. */
   destroySandbox(): void {
     for (const id of this.containers.keys()) this.removeContainer(id);
+    this.system.end();
     this.sandbox = undefined;
   }
 
@@ -66,7 +73,8 @@ export class FakeGuest {
     const mounted = [...this.#mounted(), ...storages];
     const binds = spec.mounts.filter(({ type }) => type === "bind").map(({ source }) => source);
     for (const path of [spec.root.path, ...binds]) {
-      if (!existsInGuest(this.#vm, mounted, path)) throw refuse("INTERNAL", `${path} does not exist in the guest`);
+      if (!existsInGuest(this.#vm, mounted, path) && !this.system.files.has(path))
+        throw refuse("INTERNAL", `${path} does not exist in the guest`);
     }
     checkDevices(this.#vm.disks, devices);
     if (spec.linux.resources) checkLimits("CreateContainer", spec.linux.resources);
@@ -140,6 +148,20 @@ export class FakeGuest {
       throw agentError("UpdateContainer", "FAILED_PRECONDITION", `the container uses ${used} bytes, more than ${limit}`);
     }
     container.limits = limits;
+  }
+
+  /** Memory runs out in a container: the kernel ends its process. */
+  oomKill(id: string): void {
+    const container = this.#container("oomKill", id);
+    container.oomKills++;
+    container.process.end(128 + constants.signals.SIGKILL);
+    this.system.tellOom(id);
+  }
+
+  /** @throws AGENT_FAILED FAILED_PRECONDITION without a sandbox, NOT_FOUND when it goes. */
+  nextOom(signal: AbortSignal): Promise<string> {
+    if (!this.sandbox) throw agentError("GetOOMEvent", "FAILED_PRECONDITION", "the sandbox has not been started");
+    return this.system.nextOom(signal);
   }
 
   statsContainer(id: string): ContainerStats {

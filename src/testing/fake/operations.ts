@@ -37,6 +37,21 @@ export const FAKE_OPERATIONS = [
   "agent.syncResources",
   "agent.findDisk",
   "agent.releaseDisk",
+  "agent.listInterfaces",
+  "agent.updateInterface",
+  "agent.addInterface",
+  "agent.removeInterface",
+  "agent.listRoutes",
+  "agent.updateRoutes",
+  "agent.addArpNeighbors",
+  "agent.check",
+  "agent.reseedRandom",
+  "agent.setTime",
+  "agent.nextOom",
+  "agent.probeMemory",
+  "agent.startTracing",
+  "agent.stopTracing",
+  "agent.copyFile",
 ] as const;
 
 export type FakeOperation = (typeof FAKE_OPERATIONS)[number];

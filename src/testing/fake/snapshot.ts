@@ -1,4 +1,6 @@
 import type { GuestDevice, GuestStorage } from "../../contracts/agent.ts";
+import type { GuestInterface, GuestNeighbor, GuestRoute } from "../../contracts/agent-network.ts";
+import type { GuestFile } from "../../contracts/agent-system.ts";
 import type { DiskIntent, GuestDisk, ShareEntry } from "../../contracts/hypervisor.ts";
 import type { OciResources } from "../../contracts/oci.ts";
 import type { FakeContainer } from "./container.ts";
@@ -32,6 +34,13 @@ export interface DiskSnapshot extends Pick<DiskIntent, "id" | "path" | "format" 
 }
 
 export interface GuestSnapshot {
+  readonly network: {
+    readonly interfaces: readonly GuestInterface[];
+    readonly routes: readonly GuestRoute[];
+    readonly neighbors: readonly GuestNeighbor[];
+  };
+  /** Those that were copied into it. */
+  readonly files: readonly GuestFile[];
   readonly sandbox: { readonly sandbox: string; readonly hostname: string; readonly storages: readonly GuestStorage[] } | null;
   readonly containers: readonly {
     readonly id: string;
@@ -66,6 +75,8 @@ function vmSnapshot({ intent, state, size, views, agentConnections, shares, disk
     disks: [...disks.values()].map(diskSnapshot).sort((a, b) => order(a.id, b.id)),
     guest: {
       sandbox: guest.sandbox ?? null,
+      network: { interfaces: guest.network.interfaces, routes: guest.network.routes, neighbors: guest.network.neighbors },
+      files: [...guest.system.files.values()].map(({ file }) => file),
       containers: [...guest.containers].map(containerSnapshot).sort((a, b) => order(a.id, b.id)),
     },
   };

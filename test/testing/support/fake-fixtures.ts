@@ -62,6 +62,12 @@ export async function fakeAgentFixture(
       await writeErr("err\n");
       return 0;
     }
+    if (args[2] === "x=a; while :; do x=$x$x; done") {
+      const { guest } = world.vm("box") ?? {};
+      const { request } = [...(guest?.containers.values() ?? [])].find((each) => each.request.spec.process.args === args) ?? {};
+      if (request) guest?.oomKill(request.container);
+      return 0;
+    }
     if (args[2] === "while :; do :; done") {
       await onceAborted(context.signal);
       return 0;
@@ -74,6 +80,10 @@ export async function fakeAgentFixture(
     agent: amend(agent),
     extras: options.extras ?? true,
     vcpus: VCPUS,
+    async nic() {
+      world.vm("box")?.guest.network.plug("eth0", "02:00:00:00:00:01");
+      return { name: "eth0", mac: "02:00:00:00:00:01" };
+    },
     async disk(id) {
       const path = join(rootfs, `${id}.img`);
       await writeFile(path, "");

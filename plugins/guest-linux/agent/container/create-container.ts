@@ -12,6 +12,7 @@ import { cgroupOf, limitsCgroupOf, runtimeConfig, stageConfig } from "./bundle.t
 import { makeCgroup } from "./cgroup.ts";
 import { wantedDevices, withDevices } from "./container-devices.ts";
 import { type ContainerFiles, GuestContainer } from "./guest-container.ts";
+import { withHooks } from "./guest-hooks.ts";
 import { releaseContainer } from "./release-container.ts";
 
 /**
@@ -25,6 +26,7 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
   if (request.sandbox_pidns)
     throw new StatusError("UNIMPLEMENTED", "Cannot share the sandbox's pid namespace: this agent gives each container its own");
   if (!request.OCI) throw new StatusError("INVALID_ARGUMENT", "Cannot create the container: the request has no OCI configuration");
+  const { hooks } = agent.sandbox;
   const config = runtimeConfig(id, ociFromWire(request.OCI), agent.paths);
   const devices = wantedDevices(request.devices);
   const files = filesOf(agent, id, config.root.path);
@@ -43,11 +45,12 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
       // All of them run to their end, also when one fails: what is still being made could not be undone.
       const done = await Promise.allSettled([
         openPipes(agent.fifos).then((pipes) => container.created(new GuestProcess(pipes))),
-        withDevices(config, devices, agent, signal).then((whole) => configure(container, whole)),
+        withDevices(withHooks(config, hooks), devices, agent, signal).then((whole) => configure(container, whole)),
         mountStorages(steps, container.held, agent, signal),
         makeCgroup(agent.paths.cgroups, cgroupOf(id)),
       ]);
       for (const each of done) if (each.status === "rejected") throw each.reason;
+      await agent.oom.watch(container);
       signal.throwIfAborted();
     } catch (error) {
       await releaseContainer(agent, container).catch((left: unknown) => agent.log.error(messageOf(left), { container: id }));

@@ -21,6 +21,7 @@ export async function releaseContainer(agent: Agent, container: GuestContainer, 
   const attempt = (work: Promise<unknown>) => work.catch((error: unknown) => reasons.push(messageOf(error)));
   await attempt(killCgroup(files.cgroup));
   await allEnded(container, timeoutMs); // what processes still use cannot be given back
+  await agent.oom.forget(id);
   for (const process of container.processes) process.discard();
   if (await exists(join(files.runtime.root, id))) await attempt(agent.crun(deleteArguments(files.runtime, id)));
   await attempt(removeCgroup(files.cgroup));

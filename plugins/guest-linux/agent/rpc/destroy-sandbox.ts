@@ -5,6 +5,8 @@ import type { Empty } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
 import { releaseContainer } from "../container/release-container.ts";
 import { unmountStorages } from "../storage/mount.ts";
+import { dropCopies } from "../system/copy-file.ts";
+import { removeResolvConf } from "../system/resolv-conf.ts";
 
 /** Removes every container and what the sandbox has mounted. Everything is tried; no sandbox is success. */
 export async function destroySandbox(agent: Agent): Promise<Empty> {
@@ -13,6 +15,9 @@ export async function destroySandbox(agent: Agent): Promise<Empty> {
   await Promise.all(
     [...agent.containers.values()].map((container) => attempt(container.turns.run(() => releaseContainer(agent, container)))),
   );
+  agent.oom.end();
+  await attempt(agent.copyTurns.run(() => dropCopies(agent)));
+  await attempt(removeResolvConf(agent.paths));
   if (agent.sandbox) await attempt(unmountStorages(agent.sandbox.held, agent));
   await attempt(agent.fifos.clear());
   await rmdir(join(agent.paths.cgroups, "tapvisor")).catch(() => {}); // it holds nothing, and is made anew when needed

@@ -5,9 +5,11 @@ import type { Agent } from "../agent.ts";
 import { DISK_DRIVERS } from "../disk/disk.ts";
 import { STORAGE_DRIVERS } from "../storage/plan.ts";
 import { AGENT_VERSION } from "../version.ts";
+import { canProbe } from "./mem-hotplug-by-probe.ts";
 
 /** What the guest can do. The memory block is the unit in which memory can be plugged in; 0 when the kernel has none. */
-export async function getGuestDetails({ paths }: Agent, request: GuestDetailsRequest): Promise<GuestDetailsResponse> {
+export async function getGuestDetails(agent: Agent, request: GuestDetailsRequest): Promise<GuestDetailsResponse> {
+  const { paths } = agent;
   const [block, status] = await Promise.all([
     request.mem_block_size ? textOf(join(paths.sys, "devices/system/memory/block_size_bytes")) : "",
     textOf("/proc/self/status"),
@@ -21,7 +23,7 @@ export async function getGuestDetails({ paths }: Agent, request: GuestDetailsReq
       storage_handlers: STORAGE_DRIVERS,
       supports_seccomp: status.includes("\nSeccomp:"),
     },
-    support_mem_hotplug_probe: false,
+    support_mem_hotplug_probe: request.mem_hotplug_probe && (await canProbe(agent)),
   };
 }
 

@@ -159,7 +159,14 @@ s.test(
     const loaded = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const held: Modules = { memory: () => loaded, disks: () => loaded, loadAhead: async () => void ahead++ };
+    const nothing = async () => {};
+    const held: Modules = {
+      memory: () => loaded,
+      disks: () => loaded,
+      network: nothing,
+      load: nothing,
+      loadAhead: async () => void ahead++,
+    };
     Object.assign(here.guest.agent, { modules: held });
     await mkdir(here.guest.paths.dev);
     await here.guest.call("CreateSandbox", { sandbox_id: "s" });

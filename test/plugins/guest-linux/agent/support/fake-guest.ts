@@ -51,6 +51,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
     crun: at("crun"),
     busybox: "/usr/bin/env", // runs mkfifo and sh of the host in busybox's place
     hostnameFile: at("hostname"),
+    resolvConf: at("kata/sandbox/resolv.conf"),
     mounts: at("mounts"),
     proc: at("proc"),
     modules: at("modules.json"),
