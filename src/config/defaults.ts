@@ -28,6 +28,8 @@ export const DEADLINES = {
   rootfs: 600_000,
   /** One request to the agent that starts or ends something. */
   agent: 30_000,
+  /** One question to an agent of which nothing was heard. */
+  check: 15_000,
   /** How long a container gets between SIGTERM and SIGKILL. */
   stop: 10_000,
   /** All sandboxes of a script together when a signal ends it. */

@@ -1,9 +1,11 @@
 import { isTapvisorError, TapvisorError, toError } from "../base/errors.ts";
+import type { Logger } from "../base/log.ts";
 import type { AgentClient, GuestDetails } from "../contracts/agent.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { Vm, VmExit, VmGrant } from "../contracts/hypervisor.ts";
 import type { EngineContext } from "../engine/context.ts";
 import { explainLoss, withLastWords } from "./last-words.ts";
+import { watchAgent } from "./watch-agent.ts";
 
 export interface LinkEvents {
   readonly onVmExit: (exit: VmExit) => void;
@@ -97,14 +99,25 @@ export class GuestLink {
     const connecting = agent.connect(target, { ...call, signal });
     connecting.catch(() => {});
     ended.catch(() => {}); // after the connection a VM's end is an event, not an error here
+    return this.#adopt(await Promise.race([connecting, ended]), vm, call.log);
+  }
+
+  /** Makes a new connection the sandbox's, and watches over it. */
+  #adopt(connected: AgentClient, vm: Vm, log: Logger): AgentClient {
     const lastWords = () => vm.diagnostics();
-    const client = withLastWords(await Promise.race([connecting, ended]), lastWords);
-    this.#client = client;
-    void client.lost.then(async (error) => {
+    const lose = async (error: Error | undefined) => {
+      watch.stop();
       if (this.#client !== client) return;
       this.#client = undefined;
       if (error && !this.#forsaken) this.#events.onAgentLost(toError(await explainLoss(error, lastWords)));
+    };
+    const watch = watchAgent(connected, vm, log, (cause) => {
+      void lose(hung(this.#sandbox, cause));
+      void connected.close().catch(() => {}); // what still waits for its answers ends with AGENT_LOST
     });
+    const client = withLastWords(connected, lastWords, watch.heard);
+    this.#client = client;
+    void client.lost.then(lose);
     return client;
   }
 
@@ -143,5 +156,13 @@ function vmEnded(sandbox: string, exit: VmExit): TapvisorError {
   const how = exit.signal ? `signal ${exit.signal}` : `exit code ${exit.exitCode ?? "unknown"}`;
   return new TapvisorError("VM_FAILED", `Cannot use the VM of sandbox "${sandbox}": it has ended with ${how}`, {
     data: { id: sandbox, exitCode: exit.exitCode, signal: exit.signal },
+  });
+}
+
+function hung(sandbox: string, cause: unknown): TapvisorError {
+  return new TapvisorError("AGENT_LOST", `Lost the agent of sandbox "${sandbox}": it is connected and does not answer`, {
+    data: { id: sandbox },
+    cause,
+    hint: "the guest may hang or be out of memory: stop the sandbox with force",
   });
 }

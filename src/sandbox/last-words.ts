@@ -7,9 +7,13 @@ export type LastWords = () => Promise<{ readonly console: string } | undefined>;
 /** How many lines of the console stand in an error's text; `data.console` has what there is. */
 const LINES = 5;
 
-/** The client, whose AGENT_LOST errors tell what the guest printed last: a kernel's panic, say. */
-export function withLastWords(client: AgentClient, lastWords: LastWords): AgentClient {
+/** The client, whose AGENT_LOST errors tell what the guest printed last, a kernel's panic say; `onAnswer` hears of each call that succeeds. */
+export function withLastWords(client: AgentClient, lastWords: LastWords, onAnswer: () => void): AgentClient {
   const explained = (error: unknown) => explainLoss(error, lastWords).then((loss) => Promise.reject(loss));
+  const answered = <T>(answer: T): T => {
+    onAnswer();
+    return answer;
+  };
   // An empty target: a proxy of the client itself could not give another function for one that a plugin has frozen.
   return new Proxy({} as AgentClient, {
     get(_, name) {
@@ -17,7 +21,7 @@ export function withLastWords(client: AgentClient, lastWords: LastWords): AgentC
       if (typeof value !== "function") return value;
       return (...given: unknown[]) => {
         const result: unknown = value.apply(client, given);
-        return result instanceof Promise ? result.catch(explained) : result;
+        return result instanceof Promise ? result.then(answered, explained) : result;
       };
     },
     has: (_, name) => Reflect.has(client, name),

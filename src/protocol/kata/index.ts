@@ -2,10 +2,10 @@
 export { EXIT_CODE_KEY } from "./conventions.ts";
 export { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
 export { descriptor } from "./descriptor.ts";
-export { ociFromWire, processFromWire, resourcesFromWire } from "./oci-from-wire.ts";
-export { ociToWire, processToWire, resourcesToWire } from "./oci-to-wire.ts";
 export * from "./network.ts";
 export type * from "./network-types.ts";
+export { ociFromWire, processFromWire, resourcesFromWire } from "./oci-from-wire.ts";
+export { ociToWire, processToWire, resourcesToWire } from "./oci-to-wire.ts";
 export type * from "./oci-types.ts";
 export type * from "./stats-types.ts";
 export type * from "./system-types.ts";

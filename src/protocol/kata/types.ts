@@ -1,5 +1,5 @@
-import type { WireProcess, WireResources, WireSpec } from "./oci-types.ts";
 import type { NetworkCalls } from "./network-types.ts";
+import type { WireProcess, WireResources, WireSpec } from "./oci-types.ts";
 import type { StatsContainerResponse } from "./stats-types.ts";
 import type { KernelModuleMessage, SystemCalls } from "./system-types.ts";
 
