@@ -4,6 +4,7 @@ import { createServer, type Socket } from "node:net";
 import { resolve as absolute, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { TapvisorError } from "tapvisor/plugin";
+import { Http2Guard } from "./http2-guard.ts";
 import { MAX_SOCKET_PATH } from "./limits.ts";
 
 /**
@@ -66,7 +67,16 @@ export async function openBridge(runDirectory: string, stream: Duplex): Promise<
     socket = accepted;
     socket.once("close", end);
     unlink();
-    socket.pipe(stream).pipe(socket);
+    accepted.pipe(stream);
+    const guard = new Http2Guard();
+    stream.on("data", (chunk: Buffer) => {
+      const wrong = guard.check(chunk);
+      if (wrong) {
+        note(wrong);
+        accepted.destroy();
+      } else if (!accepted.write(chunk)) stream.pause();
+    });
+    accepted.on("drain", () => stream.resume());
   });
   server.listen(path);
   await once(server, "listening").catch(async (error) => {
