@@ -67,16 +67,22 @@ export async function openBridge(runDirectory: string, stream: Duplex): Promise<
     socket = accepted;
     socket.once("close", end);
     unlink();
-    accepted.pipe(stream);
     const guard = new Http2Guard();
+    const refuse = (wrong: Error) => {
+      note(wrong);
+      accepted.destroy();
+    };
     stream.on("data", (chunk: Buffer) => {
-      const wrong = guard.check(chunk);
-      if (wrong) {
-        note(wrong);
-        accepted.destroy();
-      } else if (!accepted.write(chunk)) stream.pause();
+      const wrong = guard.received(chunk);
+      if (wrong) refuse(wrong);
+      else if (!accepted.write(chunk)) stream.pause();
     });
     accepted.on("drain", () => stream.resume());
+    accepted.on("data", (chunk: Buffer) => {
+      const wrong = guard.sent(chunk);
+      if (wrong) refuse(wrong);
+    });
+    accepted.pipe(stream);
   });
   server.listen(path);
   await once(server, "listening").catch(async (error) => {

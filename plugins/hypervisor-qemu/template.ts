@@ -63,13 +63,9 @@ function endOfMigration(qmp: Qmp, signal: AbortSignal): Promise<void> {
   const over = qmp.waitForEvent("the end of the migration", isOver, { signal, timeoutMs: SAVE_MS }).then(async ({ data: { status } }) => {
     if (status === "completed") return;
     const told = objectOf(await qmp.execute("query-migrate", {}, { signal }));
-    throw new TapvisorError(
-      "VM_COMMAND_FAILED",
-      `Cannot migrate the VM's state: it has ${status}: ${textOf(told["error-desc"])}`,
-      {
-        data: { command: "migrate", class: "GenericError" },
-      },
-    );
+    throw new TapvisorError("VM_COMMAND_FAILED", `Cannot migrate the VM's state: it has ${status}: ${textOf(told["error-desc"])}`, {
+      data: { command: "migrate", class: "GenericError" },
+    });
   });
   over.catch(() => {}); // the command itself may fail first
   return over;

@@ -143,7 +143,7 @@ const http2Frame = fc
 function guarded(pieces: readonly Buffer[]): string | undefined {
   const guard = new Http2Guard();
   for (const piece of pieces) {
-    const wrong = guard.check(piece);
+    const wrong = guard.received(piece);
     if (wrong) return wrong.message;
   }
   return undefined;

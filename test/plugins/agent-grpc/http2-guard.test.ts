@@ -18,7 +18,7 @@ function said(frames: readonly Buffer[], size = 1_000_000): string | undefined {
   const guard = new Http2Guard();
   const bytes = Buffer.concat(frames);
   for (let at = 0; at < bytes.length; at += size) {
-    const wrong = guard.check(bytes.subarray(at, at + size));
+    const wrong = guard.received(bytes.subarray(at, at + size));
     if (wrong) return `${wrong.code} ${wrong.data.what}`;
   }
   return undefined;
@@ -50,5 +50,24 @@ for (const [name, frames, what] of [
     for (const size of [1, 5, 9, 1_000_000]) assert.is(said(frames, size), `GUEST_PROTOCOL ${what}`);
   });
 }
+
+s.test("a client that gives up because of an error says so, and one that ends in peace does not", () => {
+  const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  const goAway = (code: number) =>
+    Buffer.concat([Buffer.from("000009070000000000000000010000", "hex"), Buffer.of(0, code), Buffer.from("x")]);
+  const sent = (frames: readonly Buffer[], size: number) => {
+    const guard = new Http2Guard();
+    const bytes = Buffer.concat([preface, ...frames]);
+    for (let at = 0; at < bytes.length; at += size) {
+      const wrong = guard.sent(bytes.subarray(at, at + size));
+      if (wrong) return wrong.data.what;
+    }
+    return undefined;
+  };
+  for (const size of [1, 10, 17, 1000]) {
+    assert.is(sent([frame(TYPE.headers, 30), goAway(0), frame(TYPE.data, 100), goAway(0)], size), undefined);
+    assert.is(sent([frame(TYPE.headers, 30), goAway(0), goAway(11)], size), "HTTP/2 with an error, of code 11");
+  }
+});
 
 s.run();
