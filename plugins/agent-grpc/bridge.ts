@@ -4,6 +4,7 @@ import { createServer, type Socket } from "node:net";
 import { resolve as absolute, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { TapvisorError } from "tapvisor/plugin";
+import { Http2Guard } from "./http2-guard.ts";
 import { MAX_SOCKET_PATH } from "./limits.ts";
 
 /**
@@ -66,7 +67,22 @@ export async function openBridge(runDirectory: string, stream: Duplex): Promise<
     socket = accepted;
     socket.once("close", end);
     unlink();
-    socket.pipe(stream).pipe(socket);
+    const guard = new Http2Guard();
+    const refuse = (wrong: Error) => {
+      note(wrong);
+      accepted.destroy();
+    };
+    stream.on("data", (chunk: Buffer) => {
+      const wrong = guard.received(chunk);
+      if (wrong) refuse(wrong);
+      else if (!accepted.write(chunk)) stream.pause();
+    });
+    accepted.on("drain", () => stream.resume());
+    accepted.on("data", (chunk: Buffer) => {
+      const wrong = guard.sent(chunk);
+      if (wrong) refuse(wrong);
+    });
+    accepted.pipe(stream);
   });
   server.listen(path);
   await once(server, "listening").catch(async (error) => {

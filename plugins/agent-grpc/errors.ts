@@ -66,6 +66,7 @@ export function commandExitCode({ text, metadata }: Pick<Failure, "text" | "meta
 /** The limits and rules that grpc-js itself checks; it has no other sign for them than its text. */
 function breaksProtocol({ code, text, unreadable }: Failure): boolean {
   if (unreadable) return true;
+  if (code === status.INTERNAL) return text.startsWith("Received RST_STREAM with code 2 triggered by internal client error");
   if (code === status.RESOURCE_EXHAUSTED) return /^Received message (larger than max|that decompresses)/.test(text);
   return code === status.UNIMPLEMENTED && (text === "Too many responses received" || text === "No message received");
 }

@@ -7,6 +7,9 @@ export const MAX_RECEIVE_BYTES = MAX_STREAM_BYTES + 64 * 1024;
 /** The largest request, bytes: what a gRPC server takes by default. An OCI configuration is the only one that could come near. */
 export const MAX_SEND_BYTES = 4 * 1024 * 1024;
 
+/** The most bytes of headers, or of trailers, that an answer may have on the wire: Node takes no more of them once they are unpacked. */
+export const MAX_HEADER_BLOCK = 64 * 1024;
+
 /** The most text of the guest that goes into an error, characters. */
 export const MAX_TEXT = 4096;
 

@@ -1,4 +1,5 @@
 import { TapvisorError } from "tapvisor/plugin";
+import { escapeControls } from "./diagnostics.ts";
 import type { QemuVersion } from "./version.ts";
 
 /** One line of the control protocol. Nothing about it is known before it is looked at. */
@@ -12,12 +13,12 @@ export function parse(line: string): Message {
 
 export function versionOf(greeting: Message): QemuVersion {
   const { major, minor, micro } = objectOf(objectOf(greeting.version).qemu);
-  return { major: Number(major), minor: Number(minor), micro: Number(micro) };
+  return { major: numberOf(major), minor: numberOf(minor), micro: numberOf(micro) };
 }
 
 export function refused(command: string, error: Message): TapvisorError {
-  return new TapvisorError("VM_COMMAND_FAILED", `Cannot run QEMU's command "${command}": ${String(error.desc)}`, {
-    data: { command, class: String(error.class) },
+  return new TapvisorError("VM_COMMAND_FAILED", `Cannot run QEMU's command "${command}": ${textOf(error.desc)}`, {
+    data: { command, class: textOf(error.class) },
   });
 }
 
@@ -34,4 +35,15 @@ export function isObject(value: unknown): value is Message {
 
 export function objectOf(value: unknown): Message {
   return isObject(value) ? value : {};
+}
+
+const MAX_TEXT = 4096;
+
+/** A reason from QEMU, which may name what a guest has chosen, fit to be printed. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" ? escapeControls(value.slice(0, MAX_TEXT)).replaceAll("\n", "\\n") : "no reason given";
+}
+
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : Number.NaN;
 }

@@ -8,7 +8,7 @@ import { errnoOf, isTapvisorError, MiB, messageOf, TapvisorError, throwIfAborted
 import type { Machine } from "./machine.ts";
 import { checkSocketPath } from "./paths.ts";
 import type { Qmp, QmpEvent } from "./qmp.ts";
-import { objectOf } from "./qmp-messages.ts";
+import { objectOf, textOf } from "./qmp-messages.ts";
 
 /** 20 ms is usual. */
 const SAVE_MS = 30_000;
@@ -63,13 +63,9 @@ function endOfMigration(qmp: Qmp, signal: AbortSignal): Promise<void> {
   const over = qmp.waitForEvent("the end of the migration", isOver, { signal, timeoutMs: SAVE_MS }).then(async ({ data: { status } }) => {
     if (status === "completed") return;
     const told = objectOf(await qmp.execute("query-migrate", {}, { signal }));
-    throw new TapvisorError(
-      "VM_COMMAND_FAILED",
-      `Cannot migrate the VM's state: it has ${status}: ${String(told["error-desc"] ?? "QEMU does not say why")}`,
-      {
-        data: { command: "migrate", class: "GenericError" },
-      },
-    );
+    throw new TapvisorError("VM_COMMAND_FAILED", `Cannot migrate the VM's state: it has ${status}: ${textOf(told["error-desc"])}`, {
+      data: { command: "migrate", class: "GenericError" },
+    });
   });
   over.catch(() => {}); // the command itself may fail first
   return over;

@@ -7,6 +7,11 @@ export function printable(text: string): string {
   return text.replace(UNSAFE, escapeOf);
 }
 
+/** The same for text of several lines: newlines and tabs stay as they are. */
+export function printableLines(text: string): string {
+  return text.replace(UNSAFE, (character) => (character === "\n" || character === "\t" ? character : escapeOf(character)));
+}
+
 function escapeOf(character: string): string {
   if (character === "\n") return "\\n";
   if (character === "\t") return "\\t";

@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { type AnyTapvisorError, isTapvisorError, messageOf } from "../base/errors.ts";
+import { printableLines } from "../base/printable.ts";
 import { type Paint, painter } from "./paint.ts";
 
 export interface PrintOptions {
@@ -15,7 +16,8 @@ export function printError(thrown: unknown, verbose: boolean): void {
 
 /**
  * What was thrown, as a person reads it: an error of this project as its code, message, hint, rollback and causes, without a stack unless
- * `verbose`; anything else in full, since its stack is all there is to go by.
+ * `verbose`; anything else in full, since its stack is all there is to go by. What could steer the terminal is shown instead of sent: any text of
+ * an error may be a guest's, that of a plugin's or a script's own too.
  */
 export function formatError(thrown: unknown, options: PrintOptions): string {
   const pair = suppressedPair(thrown);
@@ -24,12 +26,13 @@ export function formatError(thrown: unknown, options: PrintOptions): string {
     return `${formatError(pair.first, options)}\n${title}\n${formatError(pair.cleanup, options)}`;
   }
   if (!isTapvisorError(thrown)) {
-    return thrown instanceof Error ? inspect(thrown) : `${options.paint("red", "error:")} the script threw ${inspect(thrown)}`;
+    const shown = printableLines(inspect(thrown));
+    return thrown instanceof Error ? shown : `${options.paint("red", "error:")} the script threw ${shown}`;
   }
-  const lines = [`${options.paint("red", `error[${thrown.code}]:`)} ${thrown.message}`];
-  if (thrown.hint) lines.push(`  ${options.paint("bold", "hint:")} ${thrown.hint}`);
-  lines.push(...rollbackLines(thrown), ...causeLines(thrown));
-  if (options.verbose && thrown.stack) lines.push(options.paint("dim", indent(thrown.stack)));
+  const lines = [`${options.paint("red", `error[${thrown.code}]:`)} ${printableLines(thrown.message)}`];
+  if (thrown.hint) lines.push(`  ${options.paint("bold", "hint:")} ${printableLines(thrown.hint)}`);
+  lines.push(...[...rollbackLines(thrown), ...causeLines(thrown)].map(printableLines));
+  if (options.verbose && thrown.stack) lines.push(options.paint("dim", indent(printableLines(thrown.stack))));
   return lines.join("\n");
 }
 

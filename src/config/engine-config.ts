@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import JSON5 from "json5";
 import { z } from "zod";
 import { messageOf, TapvisorError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import { SLOT_NAMES, type SlotName } from "../contracts/slots.ts";
 import { positionOf } from "./json5-position.ts";
 import { issueField, validate } from "./validate.ts";
@@ -80,7 +81,7 @@ export function parseConfig(file: string, text: string): EngineConfig {
   const { line, column } = positionOf(text, path.split("."));
   throw new TapvisorError(
     "INVALID_CONFIG",
-    `Cannot use ${path || "the configuration"} in "${file}" at ${line}:${column}: ${issue?.message ?? "invalid"}`,
+    `Cannot use ${printable(path) || "the configuration"} in "${file}" at ${line}:${column}: ${printable(issue?.message ?? "invalid")}`,
     {
       data: { file, path, line, column },
     },
@@ -91,11 +92,12 @@ function parseJson5(file: string, text: string): unknown {
   try {
     return JSON5.parse(text);
   } catch (error) {
-    const { lineNumber: line, columnNumber: column } = error as { lineNumber?: number; columnNumber?: number };
+    const { lineNumber: line, columnNumber } = error as { lineNumber?: number; columnNumber?: number };
+    const column = columnNumber === undefined ? undefined : Math.max(1, columnNumber); // 0 is how JSON5 counts the newline that ends the line before
     const at = line === undefined || column === undefined ? {} : { line, column };
     throw new TapvisorError(
       "INVALID_CONFIG",
-      `Cannot read "${file}" as JSON5 at ${line}:${column}: ${messageOf(error).replace(/^JSON5: /, "")}`,
+      `Cannot read "${file}" as JSON5 at ${line}:${column}: ${printable(messageOf(error).replace(/^JSON5: /, ""))}`,
       {
         data: { file, ...at },
         cause: error,

@@ -1,6 +1,8 @@
+import { inspect } from "node:util";
 import { z } from "zod";
 import { TapvisorError } from "../base/errors.ts";
 import { checkId } from "../base/ids.ts";
+import { printable } from "../base/printable.ts";
 import { parseBytes, SIZE_FORM } from "../base/units.ts";
 
 /**
@@ -13,7 +15,8 @@ export function validate<T>(schema: z.ZodType<T>, value: unknown, what: string):
   const issue = result.error.issues[0];
   const path = issueField(issue);
   const given = valueAt(value, issue?.path ?? []);
-  throw new TapvisorError("INVALID_INPUT", `Cannot use ${path ? `${what}.${path}` : what} ${show(given)}: ${issue?.message ?? "invalid"}`, {
+  const field = path ? `${what}.${printable(path)}` : what;
+  throw new TapvisorError("INVALID_INPUT", `Cannot use ${field} ${show(given)}: ${printable(issue?.message ?? "invalid")}`, {
     data: { path: path || what, value: given, wanted: issue?.message ?? "" },
   });
 }
@@ -29,8 +32,17 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function show(value: unknown): string {
-  const text = typeof value === "bigint" || typeof value === "function" ? String(value) : JSON.stringify(value);
-  return text === undefined ? "(missing)" : text.length > 120 ? `${text.slice(0, 120)}…` : text;
+  const text = textOf(value);
+  return printable(text.length > 120 ? `${text.slice(0, 120)}…` : text);
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "bigint" || typeof value === "function") return String(value);
+  try {
+    return JSON.stringify(value) ?? "(missing)";
+  } catch {
+    return inspect(value, { breakLength: Number.POSITIVE_INFINITY }); // JSON has no cycles and no bigints
+  }
 }
 
 /** A size in bytes, from `"512MiB"` or a number. */

@@ -33,6 +33,17 @@ s.test("adds the stack when verbose", () => {
   assert.match(formatError(error, { ...plain, verbose: true }), /Lost it\n\s+at .*print-error\.test\.ts/);
 });
 
+s.test("shows what could steer the terminal, in every part of an error, and keeps its lines", () => {
+  const bad = "\u001b]0;x\u0007\u009b2J\u202e";
+  const cause = new Error(`cause ${bad}`, { cause: `second ${bad}` });
+  const error = new TapvisorError("VM_FAILED", `Lost it:\n${bad}`, { data: { id: "x" }, hint: `hint ${bad}`, cause });
+  error.rollback = { undone: [bad], left: [{ step: bad, owner: "o", kind: "k", reason: bad }] };
+  for (const thrown of [error, new Error(bad), bad, { note: bad }]) {
+    for (const verbose of [false, true]) assert.not.match(formatError(thrown, { ...plain, verbose }), /[\0-\x08\x0b-\x1f\x7f-\x9f\u202e]/);
+  }
+  assert.match(formatError(error, plain), "Lost it:\n\\u001b]0;x\\u0007\\u009b2J\\u202e\n");
+});
+
 s.test("leaves out a cause that the message has told already, and ends at a cause that is its own", () => {
   const cause = new Error("no such file");
   const error = new TapvisorError("NOT_FOUND", "Cannot read it: no such file", { data: { kind: "file", id: "x" }, cause });

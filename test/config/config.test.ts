@@ -114,6 +114,24 @@ s.test("containerConfig() names the field of what it refuses", () => {
   }
 });
 
+s.test("what is refused is shown whatever it is: no JSON has it, or it would steer a terminal", () => {
+  const loop: Record<string, unknown> = {};
+  loop.again = loop;
+  const cases: [unknown, string][] = [
+    [{ ...minimal, cwd: { deep: [1n] } }, "cwd"],
+    [{ ...minimal, rootfs: loop }, "rootfs"],
+    [{ ...minimal, env: { "\u009b=": "c" } }, "env.\u009b="],
+    [{ ...minimal, "\u202e": 1 }, "\u202e"],
+    [{ ...minimal, hostname: "\u009b2J\u0001" }, "hostname"],
+  ];
+  for (const [given, path] of cases) {
+    const error = refused(() => containerConfig(given));
+    assert.equal([error.code, error.path], ["INVALID_INPUT", path]);
+    assert.not.match(error.message, /[\0-\x1f\x7f-\x9f\u202e]/);
+  }
+  assert.not.match(refused(() => parseConfig("f", '{ "\u009b": 1 }')).message, "\u009b");
+});
+
 s.test("parseConfig() gives line and column of broken JSON5", () => {
   const error = refused(() => parseConfig("/x/tapvisor.config.json5", '{\n  preset: "qemu",\n  plugins: [,\n}'));
   assert.is(error.code, "INVALID_CONFIG");

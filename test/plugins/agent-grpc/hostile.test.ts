@@ -169,6 +169,21 @@ s.test("garbage in the middle of calls is AGENT_LOST for all of them", async () 
   assert.ok(await client.lost);
 });
 
+s.test("a stream that the guest pushes is AGENT_LOST, also when its error would have nobody to listen", async () => {
+  await using guest = await rawGuest((stream) => {
+    stream.pushStream({ ":path": "/" }, (_, pushed) => {
+      pushed.on("error", () => {});
+      pushed.respond();
+      pushed.write("x");
+      stream.session?.goaway(2);
+    });
+  });
+  await using client = await connected(guest);
+  const error = await failure("AGENT_LOST", client.waitProcess(INIT, quietCall()));
+  assert.is(isTapvisorError(error.cause) && error.cause.code, "GUEST_PROTOCOL");
+  await new Promise((resolve) => setTimeout(resolve, 50)); // an error that nobody listens for comes a little later
+});
+
 s.test("any bytes at any time: every call ends with a typed error and nothing is left", async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), async (bytes) => {

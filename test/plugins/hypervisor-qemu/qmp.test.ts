@@ -57,6 +57,20 @@ s.test("an error keeps QEMU's class and words", async () => {
   assert.match(error.message, "Device 'x' not found");
 });
 
+s.test("words that would steer a terminal are shown, and what is no text at all still ends the command", async () => {
+  const words: readonly unknown[] = ["\u001b]0;x\u0007\nerror: forged", { toString: 1 }];
+  await using server = await fakeQmp((request, socket) => {
+    const desc = words[Number(request.arguments.index)];
+    socket.write(`${JSON.stringify({ error: { class: desc, desc }, id: request.id })}\r\n`);
+  });
+  const qmp = await Qmp.connect(server.path);
+  const told = await refusal(qmp.execute("device_del", { index: 0 }));
+  assert.match(told.message, "\\x1b]0;x\\x07\\nerror: forged");
+  assert.not.match(told.message, /[\0-\x1f]/);
+  const mute = await refusal(qmp.execute("device_del", { index: 1 }));
+  assert.equal([mute.code, mute.data], ["VM_COMMAND_FAILED", { command: "device_del", class: "no reason given" }]);
+});
+
 s.test("waitForEvent() takes the wanted event and no other", async () => {
   await using server = await fakeQmp((request, socket) => {
     event(socket, "DEVICE_DELETED", { path: "/x" });

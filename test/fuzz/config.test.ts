@@ -1,0 +1,4 @@
+import { config } from "./config.ts";
+import { fuzzTests } from "./support/property.ts";
+
+fuzzTests("config", config);

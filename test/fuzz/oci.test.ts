@@ -1,0 +1,4 @@
+import { oci } from "./oci.ts";
+import { fuzzTests } from "./support/property.ts";
+
+fuzzTests("oci", oci);

@@ -1,0 +1,4 @@
+import { fuzzTests } from "./support/property.ts";
+import { yamux } from "./yamux.ts";
+
+fuzzTests("yamux", yamux);
