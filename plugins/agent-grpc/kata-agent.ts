@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import { type AgentClient, type Call, type GuestProcessId, isAgentStatus, messageOf } from "tapvisor/plugin";
+import { withSwapAlone } from "./kata-stats.ts";
 import { kataStorages } from "./kata-storages.ts";
 import { KeptStream } from "./kept-stream.ts";
 
@@ -13,7 +14,7 @@ interface Kept {
 /**
  * The verbs as `AgentClient` promises them, over an agent that does what Kata's do and no more:
  * it has no overlays, waiting for a process drops its unread output and forgets it, reading both streams of a terminal shares its bytes out between
- * them, and only a container whose processes have ended can be removed.
+ * them, only a container whose processes have ended can be removed, and its cgroups are of version 1.
  */
 export function overKata(client: AgentClient): AgentClient {
   const terminals = new Set<string>(); // containers with one, of those created here
@@ -83,6 +84,7 @@ export function overKata(client: AgentClient): AgentClient {
         stderr.makeRoom();
       }
     },
+    statsContainer: async (container, call) => withSwapAlone(await client.statsContainer(container, call)),
     readStdout: (process, maxBytes, call) => kept(process, call).stdout.read(maxBytes, call.signal),
     readStderr: (process, maxBytes, call) => kept(process, call).stderr.read(maxBytes, call.signal),
   };
