@@ -1,7 +1,8 @@
 import { type AgentClient, type AgentTarget, type Call, TapvisorError, withDeadline } from "tapvisor/plugin";
-import { healthServiceDefinition as rpc, type VersionCheckResponse } from "tapvisor/protocol";
+import { OWN_AGENT, healthServiceDefinition as rpc, type VersionCheckResponse } from "tapvisor/protocol";
 import { createClient } from "./client.ts";
 import { type Failure, isUnimplemented } from "./errors.ts";
+import { overKata } from "./kata-agent.ts";
 import { DEADLINES } from "./limits.ts";
 import { closeInTime, type Link, openLink } from "./link.ts";
 import { unary } from "./unary.ts";
@@ -29,7 +30,8 @@ export async function connect(target: AgentTarget, call: Call): Promise<AgentCli
         link = await openLink(sandbox, connection, runDirectory);
         const version = await greet(link, { ...call, signal });
         await link.unlinked;
-        return createClient(link, version);
+        const client = createClient(link, version);
+        return version?.agent_version.startsWith(OWN_AGENT) ? client : overKata(client);
       },
     );
   } catch (error) {

@@ -3,3 +3,6 @@
  * executed. Kata has no word for it.
  */
 export const EXIT_CODE_KEY = "tapvisor-exit-code";
+
+/** What the `agent_version` of `Version` begins with in an agent that keeps to all of the protocol's README; any other is taken for a Kata agent. */
+export const OWN_AGENT = "tapvisor/";

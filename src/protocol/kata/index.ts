@@ -1,5 +1,5 @@
 /** The Kata agent's protocol, version 1.x: services, messages, and the OCI configuration on the wire. */
-export { EXIT_CODE_KEY } from "./conventions.ts";
+export { EXIT_CODE_KEY, OWN_AGENT } from "./conventions.ts";
 export { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
 export { descriptor } from "./descriptor.ts";
 export * from "./network.ts";

@@ -5,7 +5,7 @@ import { connect } from "../../../plugins/agent-grpc/connect.ts";
 import type { AgentClient, AgentTarget } from "../../../src/contracts/agent.ts";
 import type { Call } from "../../../src/contracts/holding.ts";
 import type { TransportConnection } from "../../../src/contracts/transport.ts";
-import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
+import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition, OWN_AGENT } from "../../../src/protocol/kata/index.ts";
 import { quietCall } from "../../../src/testing/quiet-call.ts";
 import { tempDirectory } from "../../support/temp.ts";
 
@@ -90,7 +90,12 @@ export async function grpcGuest(
 ): Promise<FakeGuest & { readonly received: Received[]; readonly server: Server }> {
   const received: Received[] = [];
   const server = new Server();
-  const all: Handlers = { Check: (_, answer) => answer(null, { status: "SERVING" }), ...handlers };
+  const version = { grpc_version: "0.0.1", agent_version: options.kata ? "1.12.1" : `${OWN_AGENT}0.1.0` };
+  const all: Handlers = {
+    Check: (_, answer) => answer(null, { status: "SERVING" }),
+    Version: (_, answer) => answer(null, version),
+    ...handlers,
+  };
   const implementation = (definition: object): Record<string, UntypedHandleCall> =>
     Object.fromEntries(
       Object.keys(definition).map((method) => [

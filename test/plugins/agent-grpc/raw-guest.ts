@@ -1,5 +1,9 @@
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { OWN_AGENT } from "../../../src/protocol/kata/index.ts";
 import { type FakeGuest, fakeGuest } from "./fake-guest.ts";
+
+/** Field 2 of the answer, `agent_version`: it is one of ours. */
+const VERSION = Buffer.from(`\x12${String.fromCharCode(OWN_AGENT.length)}${OWN_AGENT}`);
 
 /** A guest that speaks HTTP/2 and nothing above it: what it answers is up to the test, byte for byte. Check and Version are answered well. */
 export async function rawGuest(
@@ -13,7 +17,8 @@ export async function rawGuest(
   });
   server.on("stream", (stream, headers) => {
     stream.on("error", () => {});
-    if (headers[":path"]?.startsWith("/grpc.Health/")) answerWith(stream, [frame(Buffer.from([8, 1]))]);
+    if (headers[":path"] === "/grpc.Health/Check") answerWith(stream, [frame(Buffer.from([8, 1]))]);
+    else if (headers[":path"] === "/grpc.Health/Version") answerWith(stream, [frame(VERSION)]);
     else answer(stream, headers);
   });
   const guest = await fakeGuest((stream) => server.emit("connection", stream));

@@ -1,6 +1,6 @@
-import type { VersionCheckResponse } from "tapvisor/protocol";
+import { OWN_AGENT, type VersionCheckResponse } from "tapvisor/protocol";
 import { AGENT_VERSION, PROTOCOL_VERSION } from "../version.ts";
 
 export async function version(): Promise<VersionCheckResponse> {
-  return { grpc_version: PROTOCOL_VERSION, agent_version: AGENT_VERSION };
+  return { grpc_version: PROTOCOL_VERSION, agent_version: `${OWN_AGENT}${AGENT_VERSION}` };
 }

@@ -17,7 +17,7 @@ s.test("Check and Version answer before there is a sandbox, with the package's v
   assert.equal(await guest.raw(Check, { service: "" }), { status: "SERVING" });
   const { agent_version } = await guest.raw(Version, {});
   const manifest = JSON.parse(await readFile(new URL("../../../../package.json", import.meta.url), "utf8"));
-  assert.is(agent_version, manifest.version);
+  assert.is(agent_version, `tapvisor/${manifest.version}`);
   assert.is(AGENT_VERSION, manifest.version);
 });
 
