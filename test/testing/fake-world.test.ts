@@ -25,7 +25,9 @@ async function everyOperation() {
   const { guest: spareDisk } = await disk.acquire(spare, quietCall());
   const guest = await providerOf<Guest>(hypervisorFake({ world: w.world }), "guest", "none");
   await w.client.writeStdin(c1, Buffer.from("x"), quietCall());
-  const { network, system } = w.world.vm(w.vmIntent.sandbox)?.guest ?? assert.unreachable();
+  const fake = w.world.vm(w.vmIntent.sandbox);
+  if (!fake) throw new Error("the VM runs");
+  const { network, system } = fake.guest;
   const mac = "02:00:00:00:00:01";
   network.plug("eth0", mac);
   system.canProbe = true;
@@ -93,7 +95,7 @@ async function everyOperation() {
     "agent.reseedRandom": (call) => w.client.reseedRandom(Buffer.from("x"), call),
     "agent.setTime": (call) => w.client.setTime(1, call),
     "agent.nextOom": (call) => {
-      w.world.vm(w.vmIntent.sandbox)?.guest.oomKill("c1");
+      fake.guest.oomKill("c1");
       return w.client.nextOom(call);
     },
     "agent.probeMemory": (call) => w.client.probeMemory([0], call),

@@ -16,7 +16,7 @@ interface CardWorld extends AgentWorld {
   readonly wanted: GuestInterface;
   /** The card as it is listed. */
   now(): Promise<GuestInterface | undefined>;
-  /** The routes, those of the loopback interface aside. */
+  /** The routes through it. */
   routes(): Promise<readonly GuestRoute[]>;
 }
 
@@ -188,15 +188,10 @@ async function withCard(world: AgentWorld, card: CardWorld["card"], body: (world
     ],
   };
   const now = async () => (await client.listInterfaces(quietCall())).find(({ mac }) => mac === card.mac);
-  const routes = async () => (await client.listRoutes(quietCall())).filter(({ device }) => device !== LOOPBACK && device !== "");
+  const isIts = ({ device, destination }: GuestRoute) => [card.name, wanted.name].includes(device) && destination !== "fe80::/64";
+  const routes = async () => (await client.listRoutes(quietCall())).filter(isIts);
   try {
-    await body({
-      ...world,
-      card,
-      wanted,
-      now,
-      routes: async () => (await routes()).filter(({ destination }) => destination !== "fe80::/64"),
-    });
+    await body({ ...world, card, wanted, now, routes });
   } finally {
     await client.updateRoutes([], quietCall());
     await client.updateInterface({ name: card.name, mac: card.mac, mtu: 1500, addresses: [] }, quietCall());

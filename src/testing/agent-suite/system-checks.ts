@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { MiB } from "../../base/units.ts";
-import type { AgentClient, GuestProcessId } from "../../contracts/agent.ts";
+import type { GuestProcessId } from "../../contracts/agent.ts";
 import type { CheckOn } from "../conformance/checks.ts";
 import { begun, failure, firedCall, rejects } from "../conformance/expect.ts";
 import { quietCall } from "../quiet-call.ts";
@@ -99,10 +99,10 @@ export function systemChecks(check: CheckOn<AgentFixture>): void {
 
   checkIn("copyFile() writes a file that a container can be given, in as many pieces as there are", async (world) => {
     const { client } = world;
-    for (const pieces of [[], ["a"], ["a", "", "bc"]]) {
+    for (const [index, pieces] of [[], ["a"], ["a", "", "bc"]].entries()) {
       const content = pieces.map((piece) => Buffer.from(piece));
       await client.copyFile({ ...FILE, bytes: Buffer.concat(content).length }, content, quietCall());
-      assert.equal(await exitOf(world, FILE.path), 0);
+      assert.equal(await exitOf(world, `reader-${index}`, FILE.path), 0);
     }
   });
 
@@ -112,11 +112,11 @@ export function systemChecks(check: CheckOn<AgentFixture>): void {
     for (const content of ["a", "abc"]) {
       await rejects("copyFile() of another length", client.copyFile(file, [Buffer.from(content)], quietCall()), "INVALID_INPUT");
     }
-    await failure("a container with a file that is not there", exitOf(world, file.path));
+    await failure("a container with a file that is not there", exitOf(world, "reader", file.path));
     await client.removeContainer("reader", quietCall());
     await refuses("copyFile() elsewhere", client.copyFile({ ...file, path: "/etc/passwd" }, [Buffer.from("ab")], quietCall()));
-    const escape = { ...file, path: "/run/kata-containers/../../etc/passwd" };
-    await rejects("copyFile() with ..", client.copyFile(escape, [Buffer.from("ab")], quietCall()), "INVALID_INPUT");
+    const above = { ...file, path: "/run/kata-containers/../../etc/passwd" };
+    await rejects("copyFile() with ..", client.copyFile(above, [Buffer.from("ab")], quietCall()), "INVALID_INPUT");
   });
 
   checkIn("a sandbox that asks for what there is not is not made, and one that asks for what there is, is", async ({ client }) => {
@@ -144,16 +144,13 @@ async function greedy({ client, fixture }: AgentWorld, id: string): Promise<void
 }
 
 /** How a container that is given the file ends; it is removed then. */
-async function exitOf(
-  { client, fixture }: { readonly client: AgentClient; readonly fixture: AgentFixture },
-  path: string,
-): Promise<number> {
-  const request = await fixture.container("reader", ["true"]);
+async function exitOf({ client, fixture }: AgentWorld, id: string, path: string): Promise<number> {
+  const request = await fixture.container(id, ["true"]);
   const mount = { destination: "/file", type: "bind", source: path, options: ["bind", "ro"] };
   await client.createContainer({ ...request, spec: { ...request.spec, mounts: [...request.spec.mounts, mount] } }, quietCall());
-  await client.startContainer("reader", quietCall());
-  const code = await client.waitProcess(processOf("reader"), quietCall());
-  await client.removeContainer("reader", quietCall());
+  await client.startContainer(id, quietCall());
+  const code = await client.waitProcess(processOf(id), quietCall());
+  await client.removeContainer(id, quietCall());
   return code;
 }
 

@@ -1,9 +1,10 @@
+import { writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type GuestInterface, messageOf } from "tapvisor/plugin";
 import type { Agent } from "../agent.ts";
 import { StatusError } from "../status.ts";
 import { netTool } from "./ip.ts";
-import { hasLink, type Link, linkWith } from "./links.ts";
+import { acceptRaOf, hasLink, type Link, linkWith } from "./links.ts";
 import { restoreRoutes, routesOf } from "./routes.ts";
 
 /** How long a card that was plugged in may take to be there, ms, and how often is looked: only netlink announces one, which Node has not. */
@@ -11,9 +12,7 @@ const APPEAR_MS = 5000;
 const LOOK_EVERY_MS = 10;
 
 /** What an interface is to be. */
-export interface Wanted extends GuestInterface {
-  readonly noArp: boolean;
-}
+export type Wanted = GuestInterface & Pick<Link, "noArp">;
 
 /**
  * Gives the interface with this MAC its name, MTU and exactly these addresses, and brings it up; or leaves it and the routes as they were.
@@ -23,7 +22,8 @@ export async function changeInterface(agent: Agent, wanted: Wanted, signal: Abor
   const before = await linkWith(agent, wanted.mac);
   const routes = await routesOf(agent);
   try {
-    await shape(agent, before, { ...wanted, up: true }, signal);
+    // Otherwise any router on the network could add addresses and routes to those that are asked for.
+    await shape(agent, before, { ...wanted, up: true, acceptRa: before.acceptRa && "0" }, signal);
     signal.throwIfAborted();
   } catch (error) {
     await restore(agent, before, error);
@@ -67,7 +67,7 @@ async function restore(agent: Agent, before: Link, error: unknown): Promise<void
 }
 
 /** Makes only the changes that are needed. An interface that is up cannot be renamed. */
-async function shape(agent: Agent, now: Link, wanted: Wanted & { readonly up: boolean }, signal?: AbortSignal): Promise<void> {
+async function shape(agent: Agent, now: Link, wanted: Wanted & Pick<Link, "up" | "acceptRa">, signal?: AbortSignal): Promise<void> {
   const { name } = wanted;
   const set = (device: string, ...words: readonly string[]) => netTool(agent, ["ip", "link", "set", "dev", device, ...words], signal);
   const lacks = ({ addresses }: GuestInterface, address: string) => !addresses.some((each) => each.address === address);
@@ -78,6 +78,7 @@ async function shape(agent: Agent, now: Link, wanted: Wanted & { readonly up: bo
     there = await linkWith(agent, now.mac); // IPv6 addresses go when an interface goes down
   }
   if (!wanted.up && there.up) await set(name, "down");
+  if (there.acceptRa !== wanted.acceptRa) await writeFile(acceptRaOf(agent, name), wanted.acceptRa);
   const kept = wanted.up ? there : await linkWith(agent, now.mac);
   for (const { address } of kept.addresses) {
     if (lacks(wanted, address)) await netTool(agent, ["ip", "addr", "del", address, "dev", name], signal);

@@ -11,6 +11,8 @@ const IFF_UP = 1;
 export interface Link extends GuestInterface {
   readonly up: boolean;
   readonly noArp: boolean;
+  /** Whether it configures itself by what routers announce, `1` or `2`, or not; empty without IPv6. */
+  readonly acceptRa: string;
   /** It is a card, which only its unplugging takes away. */
   readonly isCard: boolean;
 }
@@ -36,19 +38,25 @@ export async function hasLink(agent: Agent, mac: string): Promise<boolean> {
   return macs.includes(mac);
 }
 
+/** The kernel's switch for that. */
+export function acceptRaOf({ paths }: Agent, name: string): string {
+  return join(paths.proc, "sys/net/ipv6/conf", name, "accept_ra");
+}
+
 /** What is gone by the time it is looked at is not there. */
 async function linkOf(agent: Agent, name: string, addresses: readonly GuestAddress[]): Promise<Link | undefined> {
   const at = join(directory(agent), name);
-  const [mac, mtu, flagText, device] = await Promise.all([
+  const [mac, mtu, flagText, device, acceptRa] = await Promise.all([
     textOf(join(at, "address")),
     textOf(join(at, "mtu")),
     textOf(join(at, "flags")),
     readlink(join(at, "device")).catch(() => undefined),
+    textOf(acceptRaOf(agent, name)),
   ]);
   const flags = Number(flagText);
   if (mtu === "") return undefined;
   const [up, noArp] = [(flags & IFF_UP) !== 0, (flags & IFF_NOARP) !== 0];
-  return { name, mac, mtu: Number(mtu), addresses, up, noArp, isCard: device !== undefined };
+  return { name, mac, mtu: Number(mtu), addresses, up, noArp, acceptRa, isCard: device !== undefined };
 }
 
 /** `2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0\ …`. What is of the link alone the kernel gives and takes itself. */

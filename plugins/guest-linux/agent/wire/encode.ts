@@ -27,7 +27,8 @@ function encodeField(field: Field, content: unknown, parts: Uint8Array[]): void 
 function isZero({ type }: Field, content: unknown): boolean {
   if (typeof type !== "string") return type.kind === "enum" && enumNumber(type.numbers, content) === 0;
   if (type === "bytes") return (content as Uint8Array).length === 0;
-  return content === "" || content === false || content === 0 || content === "0" || content === 0n;
+  if (type === "string") return content === ""; // "0" is a text as any other
+  return content === false || content === 0 || content === "0" || content === 0n;
 }
 
 function one(id: number, type: Field["type"], content: unknown, parts: Uint8Array[]): void {

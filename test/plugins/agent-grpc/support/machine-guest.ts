@@ -4,7 +4,7 @@ import { mkdir, truncate, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { type AgentClient, type Guest, type GuestDisk, MiB } from "tapvisor/plugin";
+import { type Agent, type AgentClient, type AgentTarget, type Guest, type GuestDisk, MiB } from "tapvisor/plugin";
 import { agentGrpc } from "tapvisor/plugins/agent-grpc";
 import { guestLinux } from "tapvisor/plugins/guest-linux";
 import { transportSerial } from "tapvisor/plugins/transport-serial";
@@ -20,6 +20,8 @@ const DISK_BYTES = 32 * MiB;
 
 /** A running guest in a machine that the test changes itself: vCPUs, memory and disks are plugged in by QEMU's own commands. */
 export interface MachineGuest extends AsyncDisposable {
+  readonly agent: Agent;
+  readonly target: AgentTarget;
   readonly client: AgentClient;
   readonly qmp: Qmp;
   /** The container's root file system as a disk image of its own, with busybox and its commands. */
@@ -28,6 +30,8 @@ export interface MachineGuest extends AsyncDisposable {
   image(name: string, content: string): Promise<string>;
   plug(driver: GuestDisk["driver"], image: string, options?: { readonly readonly?: boolean }): Promise<GuestDisk>;
   plugVcpu(): Promise<void>;
+  /** A card in a network of its own, whose gateway 10.0.2.2 is this host. */
+  plugNic(mac: string): Promise<void>;
 }
 
 export async function machineGuest(): Promise<MachineGuest> {
@@ -50,6 +54,8 @@ export async function machineGuest(): Promise<MachineGuest> {
     const client = await agent.connect(target, quietCall({ timeoutMs: 60_000 })); // waits for the boot
     let plugged = 0;
     return {
+      agent,
+      target,
       client,
       qmp,
       async rootfs(name) {
@@ -73,6 +79,12 @@ export async function machineGuest(): Promise<MachineGuest> {
         }
         await qmp.execute("device_add", { driver: "virtio-blk-pci", id, drive: node, bus: "bridge", addr: hex(index) });
         return { driver, address: `${hex(BRIDGE)}/${hex(index)}` };
+      },
+      async plugNic(mac) {
+        const index = ++plugged;
+        await qmp.execute("netdev_add", { type: "user", id: `net${index}` });
+        const card = { driver: "virtio-net-pci", id: `nic${index}`, netdev: `net${index}`, mac, romfile: "" };
+        await qmp.execute("device_add", { ...card, bus: "bridge", addr: hex(index) });
       },
       async plugVcpu() {
         const all = (await qmp.execute("query-hotpluggable-cpus")) as readonly { type: string; props: object; "qom-path"?: string }[];
