@@ -11,10 +11,18 @@ export type { BindMount, BlockMount, ContainerDevice, ContainerMount, TmpfsMount
 export type { ResourceConfig, ResourceOptions, UpdateOptions } from "./config/resources-config.ts";
 export type { SandboxOptions } from "./config/sandbox-config.ts";
 export type { Cancellable, Container, ContainerStatus } from "./container/container.ts";
+export type { ContainerFiles, FileOptions } from "./container/files/container-files.ts";
+export type { ReadOptions } from "./container/files/read.ts";
+export type { TarInOptions } from "./container/files/tar-in.ts";
+export type { TarOptions } from "./container/files/tar-out.ts";
+export type { DownloadOptions } from "./container/files/transfer.ts";
+export type { FileWatch } from "./container/files/watch.ts";
+export type { FileData, WriteOptions } from "./container/files/write.ts";
 export type { ProcessEnd } from "./container/guest-process.ts";
 export type { InputStream } from "./container/input-stream.ts";
 export type { OutputStream } from "./container/output-stream.ts";
 export type { TimedStats } from "./container/stats.ts";
+export type { FileEntry, FileEvent, FileStat, FileType } from "./contracts/agent-files.ts";
 export type * from "./contracts/stats.ts";
 export type { Device } from "./device/sandbox-devices.ts";
 export type { CollectReport } from "./engine/collect.ts";

@@ -1,5 +1,6 @@
 import { type AgentClient, type Call, type GuestProcessId, MiB, TapvisorError } from "tapvisor/plugin";
 import type { Connection } from "./connection.ts";
+import { fakeFiles, noFiles } from "./files.ts";
 
 const READS = { ReadStdout: ["agent.readStdout", "stdout"], ReadStderr: ["agent.readStderr", "stderr"] } as const;
 
@@ -64,6 +65,7 @@ export function fakeClient(connection: Connection, { extras }: { readonly extras
       connection.call("agent.releaseDisk", undefined, call, () => {
         if (extras) guest.releaseDisk(disk);
       }),
+    files: extras ? fakeFiles(connection) : noFiles(),
     lost: connection.lost,
     close: async () => connection.close(),
   };

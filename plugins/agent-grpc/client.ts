@@ -9,6 +9,7 @@ import {
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
 import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
+import { fileCalls } from "./file-calls.ts";
 import { guestCalls } from "./guest-calls.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
 import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
@@ -96,6 +97,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       await send("OnlineCPUMem", rpc.OnlineCPUMem, { wait: true, nb_cpus: vcpus, cpu_only: cpuOnly }, call);
     },
     ...guestCalls(send),
+    files: fileCalls(send),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

@@ -7,6 +7,9 @@ export const MAX_RECEIVE_BYTES = MAX_STREAM_BYTES + 64 * 1024;
 /** The largest request, bytes: what a gRPC server takes by default. An OCI configuration is the only one that could come near. */
 export const MAX_SEND_BYTES = 4 * 1024 * 1024;
 
+/** The most entries of a directory that one answer has: with the longest names it stays below the largest. */
+export const MAX_LIST_ENTRIES = 1000;
+
 /** The most text of the guest that goes into an error, characters. */
 export const MAX_TEXT = 4096;
 
@@ -39,8 +42,20 @@ export const DEADLINES = {
   SyncResources: 60_000,
   FindDisk: 30_000,
   ReleaseDisk: 30_000,
+  StatFile: 30_000,
+  ListDirectory: 60_000,
+  ReadFile: 60_000,
+  WriteFile: 60_000,
+  MakeDirectory: 30_000,
+  MakeLink: 30_000,
+  SetAttributes: 30_000,
+  RemoveFile: 300_000, // of a large tree
+  RenameFile: 30_000,
+  WatchDirectory: 30_000,
+  UnwatchDirectory: 15_000,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
+  NextFileEvents: undefined,
   WaitProcess: undefined,
   ReadStdout: undefined,
   ReadStderr: undefined,

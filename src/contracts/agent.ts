@@ -1,3 +1,4 @@
+import type { AgentFiles } from "./agent-files.ts";
 import type { Call } from "./holding.ts";
 import type { AgentEndpoint, GuestDisk } from "./hypervisor.ts";
 import type { OciResources, OciSpec } from "./oci.ts";
@@ -68,6 +69,8 @@ export interface AgentClient {
    * @throws AGENT_FAILED FAILED_PRECONDITION when it is mounted or otherwise in use; nothing has changed then.
    */
   releaseDisk(disk: GuestDisk, call: Call): Promise<void>;
+  /** The files of containers; absent when this agent never has such calls. */
+  readonly files?: AgentFiles;
   /** Settles when the connection is gone; the error says why. Undefined after `close`. Never rejects. */
   readonly lost: Promise<Error | undefined>;
   close(): Promise<void>;

@@ -26,6 +26,10 @@ async function everyOperation() {
   const guest = await providerOf<Guest>(hypervisorFake({ world: w.world }), "guest", "none");
   await w.client.writeStdin(c1, Buffer.from("x"), quietCall());
   const other = { ...w.vmIntent, sandbox: "other" };
+  const { files } = w.client;
+  if (!files) throw new Error("the fake agent has files");
+  const file = { container: "c1", path: "/etc/passwd" };
+  const directory = { container: "c1", path: "/etc" };
   const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
     "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
     "hypervisor.connect": (call) => w.hypervisor.connect(w.vm, call),
@@ -76,6 +80,23 @@ async function everyOperation() {
     "agent.syncResources": (call) => w.client.syncResources({ vcpus: 1 }, call),
     "agent.findDisk": (call) => w.client.findDisk(spareDisk, call),
     "agent.releaseDisk": (call) => w.client.releaseDisk(spareDisk, call),
+    "agent.statFile": (call) => files.stat(file, { follow: true }, call),
+    "agent.listDirectory": (call) => files.list(directory, { after: "", limit: 10 }, call),
+    "agent.readFile": (call) => files.read(file, { offset: 0, length: 1 }, call),
+    "agent.writeFile": (call) => files.write(file, { mode: "replace", offset: 0, data: Buffer.from("x"), last: true }, call),
+    "agent.discardFile": (call) => files.discard(file, "none", call),
+    "agent.makeDirectory": (call) => files.makeDirectory({ container: "c1", path: "/new" }, { recursive: false }, call),
+    "agent.makeLink": (call) => files.makeLink({ container: "c1", path: "/new" }, { target: "/etc", hard: false }, call),
+    "agent.setAttributes": (call) => files.setAttributes(file, { mode: 0o600 }, call),
+    "agent.removeFile": (call) => files.remove(file, { recursive: false }, call),
+    "agent.renameFile": (call) => files.rename(file, "/etc/other", call),
+    "agent.watchDirectory": (call) => files.watch(directory, call),
+    "agent.nextFileEvents": async (call) => {
+      const watch = await files.watch(directory, quietCall());
+      await files.setAttributes(file, { mode: 0o600 }, quietCall());
+      await files.nextEvents("c1", watch, call);
+    },
+    "agent.unwatchDirectory": (call) => files.unwatch("c1", "none", call),
   };
   return { ...w, run };
 }

@@ -3,3 +3,6 @@
  * executed. Kata has no word for it.
  */
 export const EXIT_CODE_KEY = "tapvisor-exit-code";
+
+/** Key of the trailing metadata in which our agent says why a call of `tapvisor.Files` has failed: the system's word, `ENOENT` say. */
+export const ERRNO_KEY = "tapvisor-errno";
