@@ -10,7 +10,7 @@ const output = new URL("descriptor.ts", folder);
 export function descriptorModule(): string {
   const root = new protobuf.Root();
   root.resolvePath = (_from, target) => (target.startsWith("google/") ? target : fileURLToPath(new URL(target, folder)));
-  root.loadSync(["agent.proto", "health.proto", "guest.proto"], { keepCase: true }).resolveAll();
+  root.loadSync(["agent.proto", "health.proto", "guest.proto", "files.proto"], { keepCase: true }).resolveAll();
   return [
     "// Made by `npm run build:proto` from the .proto files of this folder.",
     "",

@@ -12,6 +12,7 @@ export * from "./base/units.ts";
 /** Checks a plugin's options against a zod schema; a bad field is named. */
 export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
+export * from "./contracts/agent-files.ts";
 export type * from "./contracts/agent-network.ts";
 export type * from "./contracts/agent-system.ts";
 export type * from "./contracts/finding.ts";

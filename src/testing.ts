@@ -2,6 +2,7 @@
 export * from "./testing/agent-suite.ts";
 export { type Check, type CheckResult, collectChecks, runChecks, type SuiteOptions } from "./testing/conformance/checks.ts";
 export type { FakeFault } from "./testing/fake/faults.ts";
+export type { FakeFiles } from "./testing/fake/files/files.ts";
 export * from "./testing/fake/operations.ts";
 export type { FakeProcessContext, FakeProgram, FakePrograms } from "./testing/fake/programs.ts";
 export type * from "./testing/fake/snapshot.ts";

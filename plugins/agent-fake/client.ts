@@ -1,5 +1,6 @@
 import { type AgentClient, type Call, type GuestProcessId, MiB, TapvisorError } from "tapvisor/plugin";
 import type { Connection } from "./connection.ts";
+import { fakeFiles, noFiles } from "./files.ts";
 import { machineCalls } from "./machine-calls.ts";
 
 const READS = { ReadStdout: ["agent.readStdout", "stdout"], ReadStderr: ["agent.readStderr", "stderr"] } as const;
@@ -66,6 +67,7 @@ export function fakeClient(connection: Connection, { extras }: { readonly extras
         if (extras) guest.releaseDisk(disk);
       }),
     ...machineCalls(connection),
+    files: extras ? fakeFiles(connection) : noFiles(),
     lost: connection.lost,
     close: async () => connection.close(),
   };

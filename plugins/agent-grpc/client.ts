@@ -9,17 +9,18 @@ import {
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
 import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
+import { fileCalls } from "./file-calls.ts";
 import { asker, guestCalls } from "./guest-calls.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
 import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
 import type { Link } from "./link.ts";
+import { networkCalls } from "./network-calls.ts";
 import { processCalls } from "./process-calls.ts";
 import { idOf, nameOf } from "./process-id.ts";
 import { sender } from "./sender.ts";
 import { containerStats } from "./stats.ts";
-import { Terminals } from "./terminals.ts";
-import { networkCalls } from "./network-calls.ts";
 import { systemCalls } from "./system-calls.ts";
+import { Terminals } from "./terminals.ts";
 
 const EMPTY = {};
 const NO_BYTES = new Uint8Array(0);
@@ -109,6 +110,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     ...processCalls(send, ask, terminals),
     ...networkCalls(send),
     ...systemCalls(send),
+    files: fileCalls(send),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

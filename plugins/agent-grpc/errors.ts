@@ -1,6 +1,6 @@
 import { type Metadata, status } from "@grpc/grpc-js";
 import { TapvisorError } from "tapvisor/plugin";
-import { EXIT_CODE_KEY } from "tapvisor/protocol";
+import { ERRNO_KEY, EXIT_CODE_KEY } from "tapvisor/protocol";
 import { guestText } from "./guest-text.ts";
 
 /** How a call ended that did not succeed. */
@@ -8,6 +8,8 @@ export interface Failure {
   readonly name: string;
   readonly subject: string;
   readonly command?: string | undefined;
+  /** The file that the call was about. */
+  readonly path?: string | undefined;
   readonly timeoutMs: number | undefined;
   readonly code: number;
   readonly text: string;
@@ -18,7 +20,7 @@ export interface Failure {
 
 /** The error for a failed call. It carries no cause: grpc-js's own error repeats the guest's text, unbounded and unescaped. */
 export function toTapvisorError(failure: Failure): TapvisorError {
-  const { name, subject, command, timeoutMs, code } = failure;
+  const { name, subject, command, path, timeoutMs, code } = failure;
   const text = guestText(failure.text);
   const what = `${name} of ${subject}`;
   if (command !== undefined) {
@@ -43,6 +45,8 @@ export function toTapvisorError(failure: Failure): TapvisorError {
   if (breaksProtocol(failure)) {
     return new TapvisorError("GUEST_PROTOCOL", `Cannot read the agent's answer to ${what}: ${text}`, { data: { what } });
   }
+  const errno = path === undefined ? undefined : errnoIn(failure.metadata);
+  if (path !== undefined && errno !== undefined) return fileError(path, errno, `Cannot finish ${what}: ${text}`);
   const statusName = status[code] ?? "UNKNOWN";
   return new TapvisorError("AGENT_FAILED", `Cannot finish ${what}: the agent answered ${statusName} (${text})`, {
     data: { method: name, status: statusName },
@@ -73,4 +77,22 @@ function breaksProtocol({ code, text, unreadable }: Failure): boolean {
 
 export function isUnimplemented({ code, text }: Pick<Failure, "code" | "text">): boolean {
   return code === status.UNIMPLEMENTED && text !== "Too many responses received" && text !== "No message received";
+}
+
+function fileError(path: string, errno: string, message: string): TapvisorError {
+  if (errno === "ENOENT") return new TapvisorError("NOT_FOUND", message, { data: { kind: "file", id: path } });
+  const hint = HINTS[errno];
+  return new TapvisorError("FILE_FAILED", message, { data: { path, errno }, ...(hint !== undefined && { hint }) });
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  EROFS: "it is read-only in the container: its root file system or the mount that it is in",
+  EBUSY: "what is mounted in a container can be neither replaced nor removed; a mounted file can be written with { inPlace: true }",
+  ENXIO: "start the container first, or use the source of the mount on the host",
+};
+
+/** Why the guest's system has refused, as our agent says it. */
+function errnoIn(metadata: Metadata): string | undefined {
+  const [told] = metadata.get(ERRNO_KEY);
+  return typeof told === "string" && /^E[A-Z0-9]{1,20}$/.test(told) ? told : undefined;
 }

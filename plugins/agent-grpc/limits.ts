@@ -9,6 +9,8 @@ export const MAX_SEND_BYTES = 4 * 1024 * 1024;
 
 /** The most bytes of headers, or of trailers, that an answer may have on the wire: Node takes no more of them once they are unpacked. */
 export const MAX_HEADER_BLOCK = 64 * 1024;
+/** The most entries of a directory that one answer has: with the longest names it stays below the largest. */
+export const MAX_LIST_ENTRIES = 1000;
 
 /** The most text of the guest that goes into an error, characters. */
 export const MAX_TEXT = 4096;
@@ -69,8 +71,20 @@ export const DEADLINES = {
   StopTracing: 15_000,
   CopyFile: 30_000,
   GetOOMEvent: undefined,
+  StatFile: 30_000,
+  ListDirectory: 60_000,
+  ReadFile: 60_000,
+  WriteFile: 60_000,
+  MakeDirectory: 30_000,
+  MakeLink: 30_000,
+  SetAttributes: 30_000,
+  RemoveFile: 300_000, // of a large tree
+  RenameFile: 30_000,
+  WatchDirectory: 30_000,
+  UnwatchDirectory: 15_000,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
+  NextFileEvents: undefined,
   WaitProcess: undefined,
   ReadStdout: undefined,
   ReadStderr: undefined,

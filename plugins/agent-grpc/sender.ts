@@ -9,6 +9,8 @@ export interface SendOptions<Response> {
   /** What the call is about, as it stands in an error; the sandbox when absent. */
   readonly subject?: string;
   readonly command?: string;
+  /** The file that the call is about. */
+  readonly path?: string;
   readonly answerFor?: (failure: Failure) => Response | undefined;
 }
 
@@ -23,7 +25,7 @@ export type Send = <Request, Response>(
 
 export function sender(link: Link): Send {
   return (name, method, request, call, options = {}) => {
-    const { subject = `sandbox "${link.sandbox}"`, command, answerFor } = options;
-    return unary(link, { name, method, request, subject, command, answerFor, timeoutMs: DEADLINES[name] }, call);
+    const { subject = `sandbox "${link.sandbox}"`, command, path, answerFor } = options;
+    return unary(link, { name, method, request, subject, command, path, answerFor, timeoutMs: DEADLINES[name] }, call);
   };
 }

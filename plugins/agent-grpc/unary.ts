@@ -15,6 +15,8 @@ export interface Unary<Request, Response> {
   readonly subject: string;
   /** The command that the container runs, where the call can fail because of it. */
   readonly command?: string | undefined;
+  /** The file that the call is about, where it is about one. */
+  readonly path?: string | undefined;
   /** ms; none when undefined. */
   readonly timeoutMs: number | undefined;
   /** The answer that a failure amounts to, if it does. */
@@ -87,11 +89,11 @@ function aborted(name: string, subject: string, signal: AbortSignal): TapvisorEr
 
 /** grpc-js leaves out some of the fields of its own type when an answer could not be decompressed. */
 function failureOf(
-  unary: Pick<Failure, "name" | "subject" | "command" | "timeoutMs">,
+  unary: Pick<Failure, "name" | "subject" | "command" | "path" | "timeoutMs">,
   error: Partial<ServiceError>,
   unreadable: boolean,
 ): Failure {
   const { code = status.UNKNOWN, details = "no reason given", metadata = new Metadata() } = error;
-  const { name, subject, command, timeoutMs } = unary;
-  return { name, subject, command, timeoutMs, code, text: details, metadata, unreadable };
+  const { name, subject, command, path, timeoutMs } = unary;
+  return { name, subject, command, path, timeoutMs, code, text: details, metadata, unreadable };
 }

@@ -65,6 +65,8 @@ export interface ErrorData {
   COMMAND_NOT_FOUND: { command: string; exitCode: 127 };
   /** The command exists and cannot be executed (exit code 126). */
   COMMAND_NOT_EXECUTABLE: { command: string; exitCode: 126 };
+  /** A file of a container cannot be used; `errno` is the system's word, `EISDIR` say. One that is not there is NOT_FOUND of kind `file`. */
+  FILE_FAILED: { path: string; errno: string };
   /** A record in the state store cannot be read; `id` says which one where a file holds several. */
   STATE_CORRUPT: { file: string; id?: string };
   /** The disk or directory of the state store refused. The record is the old or the new one; `errno` is the system's word, `ENOSPC` say. */

@@ -13,6 +13,7 @@ import { requireSandbox } from "../sandbox/state.ts";
 import type { StopOptions } from "../sandbox/stop.ts";
 import { deleteContainer } from "./delete.ts";
 import { Exec } from "./exec.ts";
+import { ContainerFiles } from "./files/container-files.ts";
 import { type GuestProcess, LONGEST_WAIT, type ProcessEnd } from "./guest-process.ts";
 import type { InputStream } from "./input-stream.ts";
 import type { OutputStream } from "./output-stream.ts";
@@ -55,11 +56,14 @@ export interface ContainerStatus {
  */
 export class Container implements AsyncDisposable {
   readonly id: string;
+  /** Its files: read, write, list, watch, and whole directories to and from the host. */
+  readonly files: ContainerFiles;
   readonly #sb: SandboxContext;
 
   constructor(sb: SandboxContext, id: string) {
     this.#sb = sb;
     this.id = id;
+    this.files = new ContainerFiles(sb, id);
   }
 
   /** `ready`, `running`, `paused`, `stopped` or `failed`. @throws NOT_FOUND when it has been deleted. */

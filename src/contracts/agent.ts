@@ -1,3 +1,4 @@
+import type { AgentFiles } from "./agent-files.ts";
 import type { AgentNetwork } from "./agent-network.ts";
 import type { AgentSystem, GuestSandboxOptions } from "./agent-system.ts";
 import type { Call } from "./holding.ts";
@@ -80,6 +81,8 @@ export interface AgentClient extends AgentNetwork, AgentSystem {
    * @throws AGENT_FAILED FAILED_PRECONDITION when it is mounted or otherwise in use; nothing has changed then.
    */
   releaseDisk(disk: GuestDisk, call: Call): Promise<void>;
+  /** The files of containers; absent when this agent never has such calls. */
+  readonly files?: AgentFiles;
   /** Settles when the connection is gone; the error says why. Undefined after `close`. Never rejects. */
   readonly lost: Promise<Error | undefined>;
   close(): Promise<void>;

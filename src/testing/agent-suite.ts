@@ -1,6 +1,7 @@
 import { connectionChecks } from "./agent-suite/connection-checks.ts";
 import { containerChecks } from "./agent-suite/container-checks.ts";
 import { diskChecks } from "./agent-suite/disk-checks.ts";
+import { fileChecks } from "./agent-suite/file-checks.ts";
 import type { AgentFixture } from "./agent-suite/fixture.ts";
 import { limitChecks } from "./agent-suite/limit-checks.ts";
 import { networkChecks } from "./agent-suite/network-checks.ts";
@@ -31,4 +32,5 @@ export function agentSuite(name: string, make: () => Promise<AgentFixture>, opti
   diskChecks(check);
   networkChecks(check);
   systemChecks(check);
+  fileChecks(check);
 }

@@ -1,4 +1,4 @@
-import { isTapvisorError } from "tapvisor";
+import { definePlugin, isTapvisorError } from "tapvisor";
 import * as assert from "uvu/assert";
 import { fakeEngine } from "../support/fake-engine.ts";
 import { suite } from "../support/suite.ts";
@@ -101,11 +101,13 @@ s.test("it is refused in a container that does not run", async () => {
 });
 
 s.test("beforeExec may change the words, and vetoes", async () => {
-  await using at = await scene();
-  at.world.engine.hooks.beforeExec.tapPromise("test", async (event) => {
-    if (event.argv[0] === "rm") throw new Error("not here");
-    return { ...event, argv: event.argv.map((word) => word.replace("blue", "green")) };
+  const careful = definePlugin("careful", ({ hooks }) => {
+    hooks.beforeExec.tapPromise(async (event) => {
+      if (event.argv[0] === "rm") throw new Error("not here");
+      return { ...event, argv: event.argv.map((word) => word.replace("blue", "green")) };
+    });
   });
+  await using at = await scene({ plugins: [careful()] });
   assert.is((await at.web.exec(["echo", "blue"])).stdout, "green\n");
   const vetoed = await failureOf(at.web.exec(["rm", "-rf", "/"]));
   assert.is(vetoed.code, "HOOK_FAILED");

@@ -32,8 +32,12 @@ async function everyOperation() {
   network.plug("eth0", mac);
   system.canProbe = true;
   const nic = { name: "net0", mac, mtu: 1400, addresses: [] };
-  const file = { path: "/run/tapvisor/file", bytes: 1, mode: 0o600, directoryMode: 0o700, uid: 0, gid: 0 };
+  const copied = { path: "/run/tapvisor/file", bytes: 1, mode: 0o600, directoryMode: 0o700, uid: 0, gid: 0 };
   const other = { ...w.vmIntent, sandbox: "other" };
+  const { files } = w.client;
+  if (!files) throw new Error("the fake agent has files");
+  const file = { container: "c1", path: "/etc/passwd" };
+  const directory = { container: "c1", path: "/etc" };
   const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
     "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
     "hypervisor.connect": (call) => w.hypervisor.connect(w.vm, call),
@@ -104,7 +108,24 @@ async function everyOperation() {
       await w.client.startTracing(quietCall());
       await w.client.stopTracing(call);
     },
-    "agent.copyFile": (call) => w.client.copyFile(file, [Buffer.from("x")], call),
+    "agent.copyFile": (call) => w.client.copyFile(copied, [Buffer.from("x")], call),
+    "agent.statFile": (call) => files.stat(file, { follow: true }, call),
+    "agent.listDirectory": (call) => files.list(directory, { after: "", limit: 10 }, call),
+    "agent.readFile": (call) => files.read(file, { offset: 0, length: 1 }, call),
+    "agent.writeFile": (call) => files.write(file, { mode: "replace", offset: 0, data: Buffer.from("x"), last: true }, call),
+    "agent.discardFile": (call) => files.discard(file, "none", call),
+    "agent.makeDirectory": (call) => files.makeDirectory({ container: "c1", path: "/new" }, { recursive: false }, call),
+    "agent.makeLink": (call) => files.makeLink({ container: "c1", path: "/new" }, { target: "/etc", hard: false }, call),
+    "agent.setAttributes": (call) => files.setAttributes(file, { mode: 0o600 }, call),
+    "agent.removeFile": (call) => files.remove(file, { recursive: false }, call),
+    "agent.renameFile": (call) => files.rename(file, "/etc/other", call),
+    "agent.watchDirectory": (call) => files.watch(directory, call),
+    "agent.nextFileEvents": async (call) => {
+      const watch = await files.watch(directory, quietCall());
+      await files.setAttributes(file, { mode: 0o600 }, quietCall());
+      await files.nextEvents("c1", watch, call);
+    },
+    "agent.unwatchDirectory": (call) => files.unwatch("c1", "none", call),
   };
   return { ...w, run };
 }

@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Agent } from "./agent.ts";
 import { watchDelivery } from "./delivery.ts";
+import { filesService } from "./files/service.ts";
 import { check } from "./rpc/check.ts";
 import { version } from "./rpc/version.ts";
 import { agentService, guestService } from "./service.ts";
@@ -10,7 +11,7 @@ import { serviceDefinition } from "./wire/service.ts";
 
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
-/** Serves `grpc.AgentService`, `grpc.Health` and `tapvisor.Guest` on every byte pipe that is handed in: each is one HTTP/2 connection. */
+/** Serves `grpc.AgentService`, `grpc.Health`, `tapvisor.Guest` and `tapvisor.Files` on every byte pipe that is handed in: each is one HTTP/2 connection. */
 export function createAgentServer(agent: Agent): { serve(connection: Duplex): void } {
   const delivery = watchDelivery();
   const server = new Server({
@@ -23,6 +24,7 @@ export function createAgentServer(agent: Agent): { serve(connection: Duplex): vo
   server.addService(serviceDefinition("grpc.Health"), { Check: unary(check, tools), Version: unary(version, tools) });
   server.addService(serviceDefinition("grpc.AgentService"), agentService(agent, delivery));
   server.addService(serviceDefinition("tapvisor.Guest"), guestService(agent, delivery));
+  server.addService(serviceDefinition("tapvisor.Files"), filesService(agent, delivery));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   return { serve: (connection) => injector.injectConnection(connection) };
 }

@@ -6,7 +6,7 @@ import type { ExecProcessRequest } from "./rpc/exec-process.ts";
 import { type Handler, type RpcContext, unary } from "./unary.ts";
 
 type Calls = AgentCalls & { readonly ExecProcess: [ExecProcessRequest, Record<string, never>] };
-type Served<All extends { readonly [Name in keyof All]: readonly [unknown, unknown] }> = {
+export type Served<All extends { readonly [Name in keyof All]: readonly [unknown, unknown] }> = {
   readonly [Name in keyof All]: Handler<All[Name][0], All[Name][1]>;
 };
 
@@ -67,13 +67,13 @@ export function guestService(agent: Agent, delivery: DeliveryWatch): UntypedServ
   return implementation(served, agent, delivery);
 }
 
-function loader(agent: Agent) {
+export function loader(agent: Agent) {
   return <Request, Response>(load: () => Promise<(agent: Agent, request: Request, context: RpcContext) => Promise<Response>>) => {
     return async (request: Request, context: RpcContext) => (await load())(agent, request, context);
   };
 }
 
-function implementation(served: object, agent: Agent, delivery: DeliveryWatch): UntypedServiceImplementation {
+export function implementation(served: object, agent: Agent, delivery: DeliveryWatch): UntypedServiceImplementation {
   const tools = { delivery, log: agent.log };
   return Object.fromEntries(Object.entries(served).map(([name, handler]) => [name, unary(handler as Handler<unknown, unknown>, tools)]));
 }

@@ -20,21 +20,35 @@ export class StatusError extends Error {
   readonly status: StatusName;
   /** 127 for a command that does not exist, 126 for one that cannot be executed. */
   readonly exitCode: 126 | 127 | undefined;
+  /** The system's word for the reason, where a file could not be used. */
+  readonly errno: string | undefined;
 
-  constructor(status: StatusName, message: string, exitCode?: 126 | 127, options?: ErrorOptions) {
+  constructor(
+    status: StatusName,
+    message: string,
+    exitCode?: 126 | 127,
+    { errno, ...options }: ErrorOptions & { readonly errno?: string } = {},
+  ) {
     super(message, options);
     this.status = status;
     this.exitCode = exitCode;
+    this.errno = errno;
   }
 }
 
 const MAX_DETAILS = 4096;
 
 /** What a thrown value is on the wire: the status, and one line of text without control characters, at most 4 KiB. */
-export function statusOf(thrown: unknown): { readonly status: StatusName; readonly details: string; readonly exitCode?: number } {
+export function statusOf(thrown: unknown): {
+  readonly status: StatusName;
+  readonly details: string;
+  readonly exitCode?: number;
+  readonly errno?: string;
+} {
   const details = oneLine(messageOf(thrown));
   if (thrown instanceof StatusError) {
-    return { status: thrown.status, details, ...(thrown.exitCode !== undefined && { exitCode: thrown.exitCode }) };
+    const { status, exitCode, errno } = thrown;
+    return { status, details, ...(exitCode !== undefined && { exitCode }), ...(errno !== undefined && { errno }) };
   }
   if (isTapvisorError(thrown)) {
     if (thrown.code === "INVALID_INPUT") return { status: "INVALID_ARGUMENT", details };

@@ -1,5 +1,5 @@
 import { Metadata, type ServerUnaryCall, type sendUnaryData } from "@grpc/grpc-js";
-import { EXIT_CODE_KEY } from "tapvisor/protocol";
+import { ERRNO_KEY, EXIT_CODE_KEY } from "tapvisor/protocol";
 import type { DeliveryWatch } from "./delivery.ts";
 import type { AgentLog } from "./log.ts";
 import { ToolError } from "./runtime/tool-error.ts";
@@ -37,12 +37,13 @@ export function unary<Request, Response>(
       .then(() => handler(call.request, context))
       .then((response) => callback(null, response))
       .catch((thrown: unknown) => {
-        const { status, details, exitCode } = statusOf(thrown);
+        const { status, details, exitCode, errno } = statusOf(thrown);
         // What a tool has refused the client is told; what is left is a defect of the agent.
         if (status === "INTERNAL" && !(thrown instanceof StatusError || thrown instanceof ToolError) && !ended)
           log.error(details, { call: call.getPath(), stack: thrown instanceof Error ? thrown.stack : undefined });
         const metadata = new Metadata();
         if (exitCode !== undefined) metadata.set(EXIT_CODE_KEY, String(exitCode));
+        if (errno !== undefined) metadata.set(ERRNO_KEY, errno);
         callback({ code: STATUS[status], details, metadata });
       });
   };

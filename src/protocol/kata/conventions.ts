@@ -6,3 +6,5 @@ export const EXIT_CODE_KEY = "tapvisor-exit-code";
 
 /** What the `agent_version` of `Version` begins with in an agent that keeps to all of the protocol's README; any other is taken for a Kata agent. */
 export const OWN_AGENT = "tapvisor/";
+/** Key of the trailing metadata in which our agent says why a call of `tapvisor.Files` has failed: the system's word, `ENOENT` say. */
+export const ERRNO_KEY = "tapvisor-errno";

@@ -1,6 +1,7 @@
 import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 import protobuf from "protobufjs/light.js";
 import { descriptor } from "./descriptor.ts";
+import type { FileCalls } from "./files-types.ts";
 import type { AgentCalls, GuestCalls, HealthCalls } from "./types.ts";
 
 type Typed<Calls> = {
@@ -18,6 +19,9 @@ export const healthServiceDefinition = service("grpc", "Health") as unknown as T
 
 /** `tapvisor.Guest`, what our agent serves beyond Kata's protocol. */
 export const guestServiceDefinition = service("tapvisor", "Guest") as unknown as Typed<GuestCalls> & ServiceDefinition;
+
+/** `tapvisor.Files`, the files of a container. */
+export const filesServiceDefinition = service("tapvisor", "Files") as unknown as Typed<FileCalls> & ServiceDefinition;
 
 let root: protobuf.Root | undefined;
 

@@ -1,7 +1,8 @@
 /** The Kata agent's protocol, version 1.x: services, messages, and the OCI configuration on the wire. */
-export { EXIT_CODE_KEY, OWN_AGENT } from "./conventions.ts";
-export { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
+export { ERRNO_KEY, EXIT_CODE_KEY, OWN_AGENT } from "./conventions.ts";
+export { agentServiceDefinition, filesServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
 export { descriptor } from "./descriptor.ts";
+export type * from "./files-types.ts";
 export * from "./network.ts";
 export type * from "./network-types.ts";
 export { ociFromWire, processFromWire, resourcesFromWire } from "./oci-from-wire.ts";

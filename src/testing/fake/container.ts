@@ -1,6 +1,7 @@
 import type { GuestContainer } from "../../contracts/agent.ts";
 import type { OciResources } from "../../contracts/oci.ts";
 import type { ContainerStats } from "../../contracts/stats.ts";
+import { FakeFiles } from "./files/files.ts";
 import { FakeProcess } from "./process.ts";
 
 /** How much CPU time a process of the fake world has used each time one looks, microseconds. */
@@ -11,6 +12,7 @@ export class FakeContainer {
   readonly request: GuestContainer;
   /** The container's own process. */
   readonly process: FakeProcess;
+  readonly files: FakeFiles;
   /** Those of its specification, and what updates have made of them. */
   limits: OciResources;
   /** The CPU time used so far. */
@@ -22,6 +24,8 @@ export class FakeContainer {
   constructor(request: GuestContainer) {
     this.request = request;
     this.process = new FakeProcess(request.spec.process);
+    this.files = new FakeFiles(request.spec, () => this.process.state === "running");
+    void this.process.exited.then(() => this.files.endWatches());
     this.limits = request.spec.linux.resources ?? {};
   }
 

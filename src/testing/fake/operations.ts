@@ -52,6 +52,19 @@ export const FAKE_OPERATIONS = [
   "agent.startTracing",
   "agent.stopTracing",
   "agent.copyFile",
+  "agent.statFile",
+  "agent.listDirectory",
+  "agent.readFile",
+  "agent.writeFile",
+  "agent.discardFile",
+  "agent.makeDirectory",
+  "agent.makeLink",
+  "agent.setAttributes",
+  "agent.removeFile",
+  "agent.renameFile",
+  "agent.watchDirectory",
+  "agent.nextFileEvents",
+  "agent.unwatchDirectory",
 ] as const;
 
 export type FakeOperation = (typeof FAKE_OPERATIONS)[number];

@@ -1,5 +1,6 @@
 import { Mutex, type OciSpec } from "tapvisor/plugin";
 import type { Disk } from "../disk/disk.ts";
+import { FileWork } from "../files/file-work.ts";
 import type { GuestProcess, ProcessState } from "../process/guest-process.ts";
 import type { Runtime } from "../runtime/crun.ts";
 import { StatusError } from "../status.ts";
@@ -28,6 +29,8 @@ export class GuestContainer {
   readonly disks: readonly Disk[];
   /** Creation, start, pause, changes and removal take turns. */
   readonly turns = new Mutex();
+  /** What goes on with its files. */
+  readonly fileWork = new FileWork();
   paused = false;
   /** The counters of its CPU limit when they were last looked at: the kernel keeps them with the limit, which goes with the process. */
   throttling: ReadonlyMap<string, string> = new Map();

@@ -19,7 +19,7 @@ export async function releaseContainer(agent: Agent, container: GuestContainer, 
   const { id, files, held } = container;
   const reasons: string[] = [];
   const attempt = (work: Promise<unknown>) => work.catch((error: unknown) => reasons.push(messageOf(error)));
-  await attempt(killCgroup(files.cgroup));
+  await attempt(Promise.all([killCgroup(files.cgroup), container.fileWork.close()]));
   await allEnded(container, timeoutMs); // what processes still use cannot be given back
   await agent.oom.forget(id);
   for (const process of container.processes) process.discard();

@@ -43,6 +43,11 @@ export class GuestProcess {
     return this.#state;
   }
 
+  /** Which process it is in the guest; `undefined` until it runs, and for one that was over before it was seen. */
+  get identity(): ProcessIdentity | undefined {
+    return this.#identity;
+  }
+
   /**
    * Starts it, and resolves when its own program runs, or has run and ended.
    * When `signal` fires before, the runtime is killed: what it has started by then is in the container's cgroup.
