@@ -60,3 +60,13 @@ export const pathText = z
 
 /** A word without control characters: it goes to command lines, logs and the guest. */
 export const textSchema = z.string().refine((text) => !/[\0-\x1f\x7f]/.test(text), "wanted text without control characters");
+
+/** A value whose form tells its schema, so that a complaint names the field that is wrong and not the whole, as a union's would. */
+export function formOf<T>(choose: (given: unknown) => z.ZodType<T>) {
+  return z.unknown().transform((given, context): T => {
+    const parsed = choose(given).safeParse(given);
+    if (parsed.success) return parsed.data;
+    for (const issue of parsed.error.issues) context.addIssue({ ...issue } as never);
+    return z.NEVER;
+  });
+}

@@ -3,3 +3,6 @@
  * executed. Kata has no word for it.
  */
 export const EXIT_CODE_KEY = "tapvisor-exit-code";
+
+/** What an agent says among its `extra_features` when it takes the fields of oci.proto that are our own. */
+export const OCI_EXTENSIONS = "tapvisor.oci";

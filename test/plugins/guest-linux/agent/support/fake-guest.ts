@@ -113,6 +113,8 @@ export async function fakeGuest(): Promise<FakeGuest> {
         MaskedPaths: [],
         ReadonlyPaths: [],
         Devices: [],
+        Sysctl: {},
+        Seccomp: null,
       },
       ...more,
     }),
@@ -147,6 +149,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
 export function processOf(args: readonly string[]): WireProcess {
   return {
     Terminal: false,
+    ConsoleSize: null,
     User: null,
     Args: args,
     Env: [`PATH=${process.env.PATH ?? "/usr/bin:/bin"}`],
@@ -154,6 +157,7 @@ export function processOf(args: readonly string[]): WireProcess {
     Capabilities: null,
     Rlimits: [],
     NoNewPrivileges: true,
+    OOMScoreAdj: "0",
   };
 }
 
