@@ -13,8 +13,9 @@ export function validate<T>(schema: z.ZodType<T>, value: unknown, what: string):
   const issue = result.error.issues[0];
   const path = issueField(issue);
   const given = valueAt(value, issue?.path ?? []);
-  throw new TapvisorError("INVALID_INPUT", `Cannot use ${path ? `${what}.${path}` : what} ${show(given)}: ${issue?.message ?? "invalid"}`, {
-    data: { path: path || what, value: given, wanted: issue?.message ?? "" },
+  const message = (issue?.code === "invalid_key" ? issue.issues[0]?.message : issue?.message) ?? "invalid";
+  throw new TapvisorError("INVALID_INPUT", `Cannot use ${path ? `${what}.${path}` : what} ${show(given)}: ${message}`, {
+    data: { path: path || what, value: given, wanted: message },
   });
 }
 
@@ -24,11 +25,11 @@ export function issueField(issue: z.core.$ZodIssue | undefined): string {
   return [...path, ...(issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [])].join(".");
 }
 
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), value);
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const text = typeof value === "bigint" || typeof value === "function" ? String(value) : JSON.stringify(value);
   return text === undefined ? "(missing)" : text.length > 120 ? `${text.slice(0, 120)}…` : text;
 }

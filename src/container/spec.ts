@@ -85,10 +85,11 @@ function shm({ shmBytes }: ContainerConfig): OciMount {
 function guestMount(container: string, mount: MountConfig, index: number): OciMount[] {
   if (mount.type === "tmpfs") {
     const size = mount.sizeBytes === undefined ? [] : [`size=${Math.ceil(mount.sizeBytes / KiB)}k`];
-    const options = ["nosuid", "nodev", `mode=${mount.mode.toString(8)}`, ...size];
+    const options = [...(mount.flags ?? ["nosuid", "nodev"]), `mode=${mount.mode.toString(8)}`, ...size];
     return [{ destination: mount.target, type: "tmpfs", source: "tmpfs", options }];
   }
-  const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw"];
+  const flags = mount.type === "block" ? [] : (mount.flags ?? []);
+  const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw", ...flags];
   return [{ destination: mount.target, type: "bind", source: guestMountSource(container, index, mount.type), options }];
 }
 

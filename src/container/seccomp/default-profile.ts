@@ -42,7 +42,7 @@ function personalities(): OciSyscallRule[] {
 /** New processes and threads, not new namespaces: a user namespace would give every capability in it. */
 function clones(): OciSyscallRule[] {
   return [
-    { names: ["clone"], action: ALLOW, args: [{ index: 0, value: NAMESPACE_FLAGS, valueTwo: 0, op: "SCMP_CMP_MASKED_EQ" }] },
+    { names: ["clone"], action: ALLOW, args: [{ index: 0, value: NAMESPACE_FLAGS, op: "SCMP_CMP_MASKED_EQ" }] },
     // Its flags lie in memory, where a filter cannot look. A C library that gets ENOSYS takes `clone`; with EPERM it would make no thread at all.
     { names: ["clone3"], action: "SCMP_ACT_ERRNO", errnoRet: ENOSYS },
   ];
