@@ -26,7 +26,8 @@ export function fakeClient(connection: Connection, { extras }: { readonly extras
         memoryBlockBytes: 128 * MiB,
         agentVersion: "fake",
         storageHandlers: ["virtio-fs", "blk", "scsi", "overlayfs", "ephemeral", "local"],
-        supportsSeccomp: false,
+        supportsSeccomp: extras,
+        ociExtensions: extras,
       })),
     createContainer: (request, call) =>
       connection.call("agent.createContainer", request.container, call, () => guest.createContainer(request)),

@@ -1,5 +1,11 @@
 import { type GuestDetails, type GuestResources, isTapvisorError, TapvisorError } from "tapvisor/plugin";
-import type { FindDiskResponse, GuestDetailsResponse, SyncResourcesResponse, VersionCheckResponse } from "tapvisor/protocol";
+import {
+  type FindDiskResponse,
+  type GuestDetailsResponse,
+  OCI_EXTENSIONS,
+  type SyncResourcesResponse,
+  type VersionCheckResponse,
+} from "tapvisor/protocol";
 import { guestText } from "./guest-text.ts";
 import { MAX_NAME, MAX_NAMES, MAX_TOLD } from "./limits.ts";
 
@@ -33,6 +39,7 @@ export function guestDetails(answer: GuestDetailsResponse, version: VersionCheck
     agentVersion: guestText(details?.version || version?.agent_version || "", MAX_NAME),
     storageHandlers: (details?.storage_handlers ?? []).slice(0, MAX_NAMES).map((name) => guestText(name, MAX_NAME)),
     supportsSeccomp: details?.supports_seccomp ?? false,
+    ociExtensions: (details?.extra_features ?? []).includes(OCI_EXTENSIONS),
   };
 }
 

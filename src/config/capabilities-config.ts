@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { OciCapabilities } from "../contracts/oci.ts";
+import { formOf } from "./validate.ts";
 
 /**
  * Linux capabilities, `"CAP_NET_RAW"` or `"NET_RAW"`; `"ALL"` is every one there is. A list is exactly what the container has; `add` and `drop`
@@ -45,17 +46,6 @@ const names = z
 
 const SETS = ["bounding", "effective", "inheritable", "permitted", "ambient"] as const;
 
-export const capabilitiesSchema = z
-  .unknown()
-  .transform((given, context): OciCapabilities => {
-    const schema = Array.isArray(given) ? names.transform(sameForAll) : isSets(given) ? sets : changes;
-    const parsed = schema.safeParse(given);
-    if (parsed.success) return parsed.data;
-    for (const issue of parsed.error.issues) context.addIssue({ ...issue, code: "custom" } as never);
-    return z.NEVER;
-  })
-  .default(sameForAll(DEFAULT_CAPABILITIES));
-
 const changes = z
   .strictObject({ add: names.default([]), drop: names.default([]) }, "wanted a list, { add, drop } or the sets of the OCI specification")
   .transform(({ add, drop }) => {
@@ -75,6 +65,11 @@ const sets = z
     message: "wanted each of them in permitted and inheritable too",
     path: ["ambient"],
   });
+
+export const capabilitiesSchema = formOf((given): z.ZodType<OciCapabilities> => {
+  if (Array.isArray(given)) return names.transform(sameForAll);
+  return isSets(given) ? sets : changes;
+}).default(sameForAll(DEFAULT_CAPABILITIES));
 
 function isSets(given: unknown): boolean {
   return typeof given === "object" && given !== null && SETS.some((set) => Object.hasOwn(given, set));

@@ -5,6 +5,7 @@ import { newId } from "../base/ids.ts";
 import { type Bytes, MiB } from "../base/units.ts";
 import type { OciCapabilities, OciDevice, OciProcess } from "../contracts/oci.ts";
 import type { RootfsIntent, RootfsSource } from "../contracts/rootfs.ts";
+import { expandBundle } from "./bundle/bundle.ts";
 import { type CapabilityOptions, capabilitiesSchema } from "./capabilities-config.ts";
 import { diskFormat, filesystem } from "./device-config.ts";
 import {
@@ -86,6 +87,14 @@ export interface ContainerOptions {
   /** Programs of the host that run beside the container's life, as the OCI runtime specification (1.1) has them. */
   readonly hooks?: OciHooksOptions;
 }
+
+/**
+ * A directory with an OCI `config.json` and the root file system that it names, in place of `rootfs` and `command`. Every option beside it takes the place
+ * of what it says (`env` and `annotations` name by name). Field by field: the guest makes the namespaces, the cgroup, /proc, /sys and /dev itself; limits
+ * make the VM grow; bind mounts are shared with it; the root file system is copied on write unless it is read-only. What cannot be carried into a VM is
+ * refused by its name.
+ */
+export type BundleOptions = Partial<ContainerOptions> & { readonly bundle: string };
 
 /**
  * Each phase's hooks run in order and get the container's state as JSON on stdin. `prestart` and then `createRuntime` run while the container
@@ -270,8 +279,17 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** The options in the short form, with all that a bundle says. @throws INVALID_INPUT naming the field, of config.json too. */
+export function shortForm(options: ContainerOptions | BundleOptions): ContainerOptions {
+  return expandBundle(options, configOf);
+}
+
 /** The configuration a script's options stand for; relative host paths are of the working directory. @throws INVALID_INPUT naming the field. */
 export function containerConfig(options: unknown): ContainerConfig {
+  return configOf(shortForm(options as ContainerOptions));
+}
+
+function configOf(options: unknown): ContainerConfig {
   const { resources, env, shmSize, ...given } = validate(schema, options, "container");
   const config = {
     ...given,

@@ -7,12 +7,17 @@ import { bytesSchema, idSchema, pathText } from "./validate.ts";
 /** What a container sees at a path besides its rootfs. Targets are absolute paths in the container, each once. */
 export type ContainerMount = BindMount | VolumeMount | TmpfsMount | BlockMount;
 
+/** How a mount may be used, as `mount -o` has it. */
+export type MountFlag = (typeof MOUNT_FLAGS)[number];
+export const MOUNT_FLAGS = ["nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "strictatime"] as const;
+
 /** A directory or file of the host; a block device of the host becomes a device of the container. */
 export interface BindMount {
   readonly source: string;
   readonly target: string;
   /** Enforced on the host; `false` by default: the container writes to the host's files. */
   readonly readonly?: boolean;
+  readonly options?: readonly MountFlag[];
 }
 
 /** A directory that the engine keeps by its name, below its root: made when first used, there until it is removed. */
@@ -20,6 +25,7 @@ export interface VolumeMount {
   readonly volume: string;
   readonly target: string;
   readonly readonly?: boolean;
+  readonly options?: readonly MountFlag[];
 }
 
 /** Memory of the guest; counts against the container's limit. */
@@ -30,6 +36,8 @@ export interface TmpfsMount {
   readonly size?: string | number;
   /** Permission bits; 0o1777 by default. */
   readonly mode?: number;
+  /** `["nosuid", "nodev"]` by default. */
+  readonly options?: readonly MountFlag[];
 }
 
 /** The file system on a disk image or block device of the host, plugged in as a disk. */
@@ -43,10 +51,18 @@ export interface BlockMount {
   readonly readonly?: boolean;
 }
 
+type MountFlags = readonly MountFlag[] | undefined;
+
 export type MountConfig =
-  | { readonly type: "bind"; readonly source: string; readonly target: string; readonly readonly: boolean }
-  | { readonly type: "volume"; readonly volume: string; readonly target: string; readonly readonly: boolean }
-  | { readonly type: "tmpfs"; readonly target: string; readonly sizeBytes?: Bytes | undefined; readonly mode: number }
+  | { readonly type: "bind"; readonly source: string; readonly target: string; readonly readonly: boolean; readonly flags?: MountFlags }
+  | { readonly type: "volume"; readonly volume: string; readonly target: string; readonly readonly: boolean; readonly flags?: MountFlags }
+  | {
+      readonly type: "tmpfs";
+      readonly target: string;
+      readonly sizeBytes?: Bytes | undefined;
+      readonly mode: number;
+      readonly flags?: MountFlags;
+    }
   | {
       readonly type: "block";
       readonly path: string;
@@ -86,25 +102,31 @@ const mountTarget = guestPath
     "wanted another path: the guest makes /proc, /sys and /dev itself",
   );
 
+const flags = z.array(z.enum(MOUNT_FLAGS, `wanted one of ${MOUNT_FLAGS.join(", ")}`), "wanted a list of options").optional();
+
 const SCHEMAS = {
   source: z
     .strictObject({
       source: hostPath,
       target: mountTarget.refine(notShm, "wanted another path: size /dev/shm by shmSize"),
       readonly: readonlyFlag,
+      options: flags,
     })
-    .transform((given): MountConfig => ({ type: "bind", ...given })),
+    .transform(({ options, ...given }): MountConfig => ({ type: "bind", ...given, ...(options && { flags: options }) })),
   volume: z
-    .strictObject({ volume: idSchema, target: mountTarget, readonly: readonlyFlag })
-    .transform((given): MountConfig => ({ type: "volume", ...given })),
+    .strictObject({ volume: idSchema, target: mountTarget, readonly: readonlyFlag, options: flags })
+    .transform(({ options, ...given }): MountConfig => ({ type: "volume", ...given, ...(options && { flags: options }) })),
   tmpfs: z
     .strictObject({
       tmpfs: z.literal(true, "wanted true"),
       target: mountTarget,
       size: bytesSchema.optional(),
       mode: z.int("wanted permission bits").min(0).max(0o7777, "wanted permission bits, at most 0o7777").default(0o1777),
+      options: flags,
     })
-    .transform(({ target, size, mode }): MountConfig => ({ type: "tmpfs", target, sizeBytes: size as Bytes | undefined, mode })),
+    .transform(({ target, size, mode, options }): MountConfig => {
+      return { type: "tmpfs", target, sizeBytes: size as Bytes | undefined, mode, ...(options && { flags: options }) };
+    }),
   block: z
     .strictObject({
       block: hostPath,

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { z } from "zod";
 import type { OciProcess } from "../contracts/oci.ts";
-import { textSchema } from "./validate.ts";
+import { formOf, textSchema } from "./validate.ts";
 
 /** Who a process runs as: numbers, or `"name"`, `"name:group"`, `"1000"`, `"1000:100"` as the container's own /etc/passwd and /etc/group have them. */
 export type UserOptions = string | { readonly uid: number; readonly gid?: number; readonly additionalGids?: readonly number[] };
@@ -38,18 +38,19 @@ const numericId = z
 
 const ROOT: UserConfig = { uid: 0, gid: 0, additionalGids: [] };
 
+const userName = textSchema
+  .regex(/^[^:\s]{1,64}(:[^:\s]{1,64})?$/, 'wanted "user" or "user:group"')
+  .transform((name): UserConfig => ({ ...ROOT, name }));
+
+const userNumbers = z
+  .strictObject(
+    { uid: numericId, gid: numericId.optional(), additionalGids: z.array(numericId).default([]) },
+    'wanted "user", "user:group" or { uid, gid, additionalGids }',
+  )
+  .transform(({ uid, gid, additionalGids }): UserConfig => ({ uid, gid: gid ?? uid, additionalGids }));
+
 /** For a container's process and for others in it. */
-export const userSchema = z.union(
-  [
-    textSchema
-      .regex(/^[^:\s]{1,64}(:[^:\s]{1,64})?$/, 'wanted "user" or "user:group"')
-      .transform((name): UserConfig => ({ ...ROOT, name })),
-    z
-      .strictObject({ uid: numericId, gid: numericId.optional(), additionalGids: z.array(numericId).default([]) })
-      .transform(({ uid, gid, additionalGids }): UserConfig => ({ uid, gid: gid ?? uid, additionalGids })),
-  ],
-  'wanted "user", "user:group" or { uid, gid, additionalGids }',
-);
+export const userSchema = formOf((given): z.ZodType<UserConfig> => (typeof given === "string" ? userName : userNumbers));
 
 const side = z.int("wanted a number of cells").min(1, "wanted at least 1").max(65_535, "wanted at most 65535");
 export const ttySizeSchema = z.strictObject({ rows: side, columns: side });
@@ -58,15 +59,13 @@ const limit = z
   .union([z.literal("unlimited"), z.int().min(0)], 'wanted a whole number from 0 on, or "unlimited"')
   .transform((value) => (value === "unlimited" ? UNLIMITED : value));
 
+const bothLimits = limit.transform((both) => ({ soft: both, hard: both }));
+const twoLimits = z.strictObject({ soft: limit, hard: limit }).refine(({ soft, hard }) => soft <= hard, "wanted soft not above hard");
+
 const rlimits = z
   .record(
     z.string().refine((name) => RLIMITS.includes(name), `wanted one of ${RLIMITS.join(", ")}`),
-    z
-      .union(
-        [limit.transform((both) => ({ soft: both, hard: both })), z.strictObject({ soft: limit, hard: limit })],
-        "wanted a limit, or { soft, hard }",
-      )
-      .refine(({ soft, hard }) => soft <= hard, "wanted soft not above hard"),
+    formOf((given): z.ZodType<{ soft: number; hard: number }> => (typeof given === "object" ? twoLimits : bothLimits)),
   )
   .transform((given) => Object.entries(given).map(([name, each]) => ({ type: `RLIMIT_${name.toUpperCase()}`, ...each })));
 

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { OciSeccomp } from "../contracts/oci.ts";
+import { formOf } from "./validate.ts";
 
 /**
  * Which system calls a container may make: `"default"` is the engine's own profile, which refuses what widens the way out of a container and leaves what
@@ -18,6 +19,8 @@ const OPERATORS = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"].map((name) =
 const oneOf = (names: readonly string[]) => z.string().refine((name) => names.includes(name), `wanted one of ${names.join(", ")}`);
 const errno = z.int("wanted an error's number").min(0, "wanted an error's number").max(4095, "wanted an error's number, at most 4095");
 const number = z.int("wanted a whole number up to 2^53").min(0, "wanted 0 or more");
+
+const FORM = '"default", "unconfined" or an object as linux.seccomp of the OCI specification';
 
 const rule = z.strictObject({
   names: z.array(z.string().regex(/^\w{1,64}$/, 'wanted the name of a system call such as "mount"')).min(1, "wanted at least one name"),
@@ -44,16 +47,11 @@ export const ociSeccompSchema = z.strictObject(
     flags: z.array(oneOf(FLAGS)).optional(),
     syscalls: z.array(rule, "wanted a list of rules").optional(),
   },
-  'wanted "default", "unconfined" or an object as linux.seccomp of the OCI specification',
+  `wanted ${FORM}`,
 );
 
-export const seccompSchema = z
-  .unknown()
-  .transform((given, context): SeccompOptions => {
-    if (given === "default" || given === "unconfined") return given;
-    const parsed = ociSeccompSchema.safeParse(given);
-    if (parsed.success) return parsed.data as OciSeccomp;
-    for (const issue of parsed.error.issues) context.addIssue({ ...issue, code: "custom" } as never);
-    return z.NEVER;
-  })
-  .default("default");
+const word = z.enum(["default", "unconfined"], `wanted ${FORM}`);
+
+export const seccompSchema = formOf(
+  (given): z.ZodType<SeccompOptions> => (typeof given === "string" ? word : (ociSeccompSchema as z.ZodType<OciSeccomp>)),
+).default("default");

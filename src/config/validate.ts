@@ -16,8 +16,9 @@ export function validate<T>(schema: z.ZodType<T>, value: unknown, what: string):
   const path = issueField(issue);
   const given = valueAt(value, issue?.path ?? []);
   const field = path ? `${what}.${printable(path)}` : what;
-  throw new TapvisorError("INVALID_INPUT", `Cannot use ${field} ${show(given)}: ${printable(issue?.message ?? "invalid")}`, {
-    data: { path: path || what, value: given, wanted: issue?.message ?? "" },
+  const message = (issue?.code === "invalid_key" ? issue.issues[0]?.message : issue?.message) ?? "invalid";
+  throw new TapvisorError("INVALID_INPUT", `Cannot use ${field} ${show(given)}: ${printable(message)}`, {
+    data: { path: path || what, value: given, wanted: message },
   });
 }
 
@@ -27,11 +28,11 @@ export function issueField(issue: z.core.$ZodIssue | undefined): string {
   return [...path, ...(issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [])].join(".");
 }
 
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), value);
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const text = textOf(value);
   return printable(text.length > 120 ? `${text.slice(0, 120)}…` : text);
 }
@@ -72,3 +73,13 @@ export const pathText = z
 
 /** A word without control characters: it goes to command lines, logs and the guest. */
 export const textSchema = z.string().refine((text) => !/[\0-\x1f\x7f]/.test(text), "wanted text without control characters");
+
+/** A value whose form tells its schema, so that a complaint names the field that is wrong and not the whole, as a union's would. */
+export function formOf<T>(choose: (given: unknown) => z.ZodType<T>) {
+  return z.unknown().transform((given, context): T => {
+    const parsed = choose(given).safeParse(given);
+    if (parsed.success) return parsed.data;
+    for (const issue of parsed.error.issues) context.addIssue({ ...issue } as never);
+    return z.NEVER;
+  });
+}

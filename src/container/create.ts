@@ -1,5 +1,5 @@
 import { messageOf, TapvisorError } from "../base/errors.ts";
-import { type ContainerOptions, containerConfig } from "../config/container-config.ts";
+import { type BundleOptions, type ContainerOptions, containerConfig, shortForm } from "../config/container-config.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { transact } from "../engine/transaction.ts";
@@ -13,9 +13,14 @@ import { moveContainer, noteContainer } from "./state.ts";
 export const CREATE_CONTAINER_STEPS = ["record", ...PLUG_IN_STEPS, RUN_HOOKS_STEP, "commit"] as const;
 
 /** Creates a container: its files are plugged into the VM, the guest has it; state `ready`. A failure leaves nothing. Gives its id. */
-export async function createContainer(sb: SandboxContext, options: ContainerOptions, signal: AbortSignal | undefined): Promise<string> {
-  const { id } = containerConfig(options);
-  const amended = await sb.hooks.amend("beforeCreate", { sandbox: sb.id, container: id, config: { ...options, id } });
+export async function createContainer(
+  sb: SandboxContext,
+  options: ContainerOptions | BundleOptions,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const given = shortForm(options);
+  const { id } = containerConfig(given);
+  const amended = await sb.hooks.amend("beforeCreate", { sandbox: sb.id, container: id, config: { ...given, id } });
   const config = containerConfig({ ...amended.config, id });
 
   await exclusively(sb, signal, async () => {

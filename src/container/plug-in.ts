@@ -12,6 +12,7 @@ import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { attachShare } from "./attach-share.ts";
 import { mountSources } from "./mount-sources.ts";
 import { PLUG_RESOURCES_STEP, plugResources } from "./plug-resources.ts";
+import { seccompOf } from "./seccomp/seccomp-of.ts";
 import { guestSpec } from "./spec.ts";
 import { guestDevices, guestStorages, mountsAsDevices, type PluggedFiles, type PluggedUse } from "./storages.ts";
 
@@ -29,6 +30,7 @@ const GUEST_CONTAINER = { owner: ENGINE, kind: "guest-container" };
 
 /** Plugs a container's files, disks, vCPUs and memory into the VM and has the agent create it; everything acquired belongs to `tx`. */
 export async function plugIn(sb: SandboxContext, tx: Transaction<PlugInStep>, config: ContainerConfig): Promise<void> {
+  const seccomp = seccompOf(sb, config); // refuses what the guest cannot do before anything is touched
   const inGuest: GuestContainerIntent = { vm: vmGrantOf(sb), container: config.id };
   tx.expect("create-guest-container", GUEST_CONTAINER, inGuest);
   const rootfs = await prepareRootfs(sb, tx, config);
@@ -41,7 +43,7 @@ export async function plugIn(sb: SandboxContext, tx: Transaction<PlugInStep>, co
     container: config.id,
     storages: guestStorages(config, files),
     devices: guestDevices(files),
-    spec: guestSpec(config, sb.journal.record.config.hostname, rootfs, mountsAsDevices(files)),
+    spec: guestSpec(config, sb.journal.record.config.hostname, rootfs, { seccomp, asDevices: mountsAsDevices(files) }),
   };
   await tx.acquire<GuestContainerRequest, void>("create-guest-container", GUEST_CONTAINER, { ...inGuest, request }, DEADLINES.agent);
 }

@@ -29,7 +29,7 @@ export function processSpec(config: ContainerConfig, over: ProcessOverrides = {}
     env: Object.entries({ ...config.env, ...over.env }).map(([name, value]) => `${name}=${value}`),
     cwd: over.cwd ?? config.cwd,
     capabilities,
-    rlimits,
+    ...(rlimits.length > 0 && { rlimits }),
     noNewPrivileges,
     ...(oomScoreAdj !== undefined && { oomScoreAdj }),
   };

@@ -1,7 +1,7 @@
 import { KiB } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
 import type { MountConfig } from "../config/mounts-config.ts";
-import type { OciDevice, OciMount, OciResources, OciSpec } from "../contracts/oci.ts";
+import type { OciDevice, OciMount, OciResources, OciSeccomp, OciSpec } from "../contracts/oci.ts";
 import type { RootfsGrant } from "../contracts/rootfs.ts";
 import { ociResources } from "../resource/plan.ts";
 import { guestRootfsOf } from "../sandbox/paths.ts";
@@ -18,15 +18,23 @@ const SYSTEM_MOUNTS: readonly OciMount[] = [
   { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["nosuid", "noexec", "nodev", "relatime", "ro"] },
 ];
 
+/** What of a container only its sandbox tells. */
+export interface GuestParts {
+  /** Absent where there is none. */
+  readonly seccomp?: OciSeccomp | undefined;
+  /** The mounts that have become devices. */
+  readonly asDevices?: ReadonlySet<number>;
+}
+
 /**
  * The OCI runtime specification (1.1) of a container, constrained for a guest as Kata's is: no network, cgroup or pid namespace and no path
- * of the host, since the agent makes those; host files are named by where the guest has them. `asDevices` are the mounts that have become devices.
+ * of the host, since the agent makes those; host files are named by where the guest has them.
  */
 export function guestSpec(
   config: ContainerConfig,
   sandboxHostname: string,
   rootfs: RootfsGrant,
-  asDevices: ReadonlySet<number> = new Set(),
+  { seccomp, asDevices = new Set() }: GuestParts = {},
 ): OciSpec {
   const access = config.rootfs.access;
   const root = access === "shared" ? plainRootfsOf(config.id, rootfs) : guestRootfsOf(config.id);
@@ -49,6 +57,7 @@ export function guestSpec(
       resources: { ...ociResources(config.resources), devices: [{ allow: false, access: "rwm" }, ...config.deviceNodes.map(allowed)] },
       ...(config.deviceNodes.length > 0 && { devices: config.deviceNodes }),
       ...(Object.keys(config.sysctl).length > 0 && { sysctl: config.sysctl }),
+      ...(seccomp && { seccomp }),
     },
   };
 }
@@ -76,10 +85,11 @@ function shm({ shmBytes }: ContainerConfig): OciMount {
 function guestMount(container: string, mount: MountConfig, index: number): OciMount[] {
   if (mount.type === "tmpfs") {
     const size = mount.sizeBytes === undefined ? [] : [`size=${Math.ceil(mount.sizeBytes / KiB)}k`];
-    const options = ["nosuid", "nodev", `mode=${mount.mode.toString(8)}`, ...size];
+    const options = [...(mount.flags ?? ["nosuid", "nodev"]), `mode=${mount.mode.toString(8)}`, ...size];
     return [{ destination: mount.target, type: "tmpfs", source: "tmpfs", options }];
   }
-  const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw"];
+  const flags = mount.type === "block" ? [] : (mount.flags ?? []);
+  const options = ["rbind", "rprivate", mount.readonly ? "ro" : "rw", ...flags];
   return [{ destination: mount.target, type: "bind", source: guestMountSource(container, index, mount.type), options }];
 }
 

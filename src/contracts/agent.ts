@@ -118,6 +118,8 @@ export interface GuestDetails {
   readonly agentVersion: string;
   readonly storageHandlers: readonly string[];
   readonly supportsSeccomp: boolean;
+  /** Whether it takes what the Kata agent's protocol 1.x has no field for: a umask, and of a seccomp profile flags and error numbers. */
+  readonly ociExtensions: boolean;
 }
 
 /** A file system that the agent mounts before the container starts, Kata's `Storage`. */

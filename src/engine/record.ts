@@ -2,7 +2,7 @@ import type { ProcessIdentity } from "../base/process-identity.ts";
 import type { Bytes } from "../base/units.ts";
 import type { ContainerConfig } from "../config/container-config.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
-import type { GuestResources } from "../contracts/agent.ts";
+import type { GuestDetails, GuestResources } from "../contracts/agent.ts";
 import type { Holding } from "../contracts/holding.ts";
 import type { SlotName } from "../contracts/slots.ts";
 import type { DeviceRecord } from "../device/manager.ts";
@@ -28,6 +28,8 @@ export interface SandboxRecord {
   devices: Record<string, DeviceRecord>;
   /** The guest's unit of memory hot-plug, bytes; 0 when it has none. Known from its boot on. */
   memoryBlockBytes?: number;
+  /** What its guest can do; known from its boot on. */
+  guest?: Pick<GuestDetails, "supportsSeccomp" | "ociExtensions">;
   /** What the VM had when it was last changed; absent as long as it has what it booted with. */
   granted?: GrantedSize;
   nextHolding: number;

@@ -1,4 +1,4 @@
-import { type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
+import { type BundleOptions, type ContainerConfig, type ContainerOptions, containerConfig } from "../config/container-config.ts";
 import { type DeviceOptions, deviceOptions } from "../config/device-config.ts";
 import { type UpdateOptions, updatedResources } from "../config/resources-config.ts";
 import { requireShares, shareIntent } from "../container/attach-share.ts";
@@ -19,7 +19,7 @@ import { vmGrantOf } from "../sandbox/vm-grant.ts";
 
 /** One thing that could be done to a sandbox. */
 export type PlannedChange =
-  | { readonly create: ContainerOptions }
+  | { readonly create: ContainerOptions | BundleOptions }
   | { readonly update: UpdateOptions; readonly container: string }
   /** A container's id. */
   | { readonly stop: string }

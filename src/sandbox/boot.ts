@@ -37,7 +37,9 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
     tx.acquire<GuestSandboxIntent, void>("create-guest-sandbox", { owner: ENGINE, kind: "guest-sandbox" }, intent, DEADLINES.agent),
   );
   sb.guest.details = details;
-  sb.journal.record.memoryBlockBytes = details.memoryBlockBytes;
+  const { memoryBlockBytes, supportsSeccomp, ociExtensions } = details;
+  sb.journal.record.memoryBlockBytes = memoryBlockBytes;
+  sb.journal.record.guest = { supportsSeccomp, ociExtensions };
 }
 
 /** The results of both; a failure is thrown only when neither runs any more, so that a rollback never overtakes the other. */

@@ -1,5 +1,5 @@
 import { isTapvisorError, TapvisorError } from "../base/errors.ts";
-import type { ContainerOptions } from "../config/container-config.ts";
+import type { BundleOptions, ContainerOptions } from "../config/container-config.ts";
 import type { DeviceOptions } from "../config/device-config.ts";
 import { type Cancellable, Container } from "../container/container.ts";
 import { createContainer } from "../container/create.ts";
@@ -87,13 +87,13 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /** Creates a container, at most 30 s for each step; state `ready`. A failure leaves nothing. @throws ALREADY_EXISTS, INVALID_INPUT, UNSUPPORTED. */
-  async createContainer(options: ContainerOptions, { signal }: Cancellable = {}): Promise<Container> {
+  async createContainer(options: ContainerOptions | BundleOptions, { signal }: Cancellable = {}): Promise<Container> {
     await announce(this.#sb, { create: options });
     return new Container(this.#sb, await createContainer(this.#sb, options, signal));
   }
 
   /** Creates a container and starts it; when the start fails the container is removed again. */
-  async run(options: ContainerOptions, { signal }: Cancellable = {}): Promise<Container> {
+  async run(options: ContainerOptions | BundleOptions, { signal }: Cancellable = {}): Promise<Container> {
     const container = await this.createContainer(options, signal ? { signal } : {});
     try {
       await container.start(signal ? { signal } : {});

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Sandbox } from "tapvisor";
+import type { ContainerOptions, Sandbox } from "tapvisor";
 import * as assert from "uvu/assert";
 import { MiB } from "../../src/base/units.ts";
 import { checkAgreement, memoryOf, type Subject } from "../support/agreement.ts";
@@ -39,7 +39,7 @@ function fileSystem(name: string, from: string): string {
   return at(name);
 }
 
-async function output(sandbox: Sandbox, options: Omit<Parameters<Sandbox["run"]>[0], "command">, script: string) {
+async function output(sandbox: Sandbox, options: Omit<ContainerOptions, "command">, script: string) {
   const container = await sandbox.run({ ...options, command: ["sh", "-c", script] });
   const [stdout, stderr] = await Promise.all([container.stdout.text(), container.stderr.text()]);
   const { exitCode } = await container.wait();

@@ -8,3 +8,5 @@ export const EXIT_CODE_KEY = "tapvisor-exit-code";
 export const OWN_AGENT = "tapvisor/";
 /** Key of the trailing metadata in which our agent says why a call of `tapvisor.Files` has failed: the system's word, `ENOENT` say. */
 export const ERRNO_KEY = "tapvisor-errno";
+/** What an agent says among its `extra_features` when it takes the fields of oci.proto that are our own. */
+export const OCI_EXTENSIONS = "tapvisor.oci";

@@ -1,5 +1,5 @@
 /** The Kata agent's protocol, version 1.x: services, messages, and the OCI configuration on the wire. */
-export { ERRNO_KEY, EXIT_CODE_KEY, OWN_AGENT } from "./conventions.ts";
+export { ERRNO_KEY, EXIT_CODE_KEY, OCI_EXTENSIONS, OWN_AGENT } from "./conventions.ts";
 export { agentServiceDefinition, filesServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "./definitions.ts";
 export { descriptor } from "./descriptor.ts";
 export type * from "./files-types.ts";

@@ -1,6 +1,7 @@
 import { TapvisorError } from "../../base/errors.ts";
-import type { OciDevice, OciLinux, OciProcess, OciResources, OciSpec } from "../../contracts/oci.ts";
-import type { WireDevice, WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
+import type { OciDevice, OciLinux, OciProcess, OciResources, OciSpec, OciUser } from "../../contracts/oci.ts";
+import type { WireDevice, WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec, WireUser } from "./oci-types.ts";
+import { seccompFromWire } from "./seccomp-wire.ts";
 
 /**
  * The OCI configuration in a decoded message. Pure. What proto3 cannot tell from "not given" (a zero, an empty string) is left out.
@@ -20,14 +21,13 @@ export function ociFromWire(wire: WireSpec): OciSpec {
   };
 }
 
-/** The process in a decoded message. Pure. */
+/** The process of one in a decoded message, for `ExecProcess`. Pure. @throws INVALID_INPUT for a number that is too large to be exact. */
 export function processFromWire(wire: WireProcess): OciProcess {
-  const { UID: uid, GID: gid, AdditionalGids: additionalGids } = wire.User ?? { UID: 0, GID: 0, AdditionalGids: [] };
   const capabilities = wire.Capabilities;
   return {
     terminal: wire.Terminal,
     ...(wire.ConsoleSize && { consoleSize: { height: wire.ConsoleSize.Height, width: wire.ConsoleSize.Width } }),
-    user: { uid, gid, ...(additionalGids.length > 0 && { additionalGids }) },
+    user: userFromWire(wire.User),
     args: wire.Args,
     env: wire.Env,
     cwd: wire.Cwd,
@@ -44,6 +44,18 @@ export function processFromWire(wire: WireProcess): OciProcess {
       rlimits: wire.Rlimits.map(({ Type: type, Soft, Hard }) => ({ type, soft: rlimit(Soft), hard: rlimit(Hard) })),
     }),
     noNewPrivileges: wire.NoNewPrivileges,
+    ...given("oomScoreAdj", wire.OOMScoreAdj, "process"),
+  };
+}
+
+function userFromWire(wire: WireUser | null): OciUser {
+  if (!wire) return { uid: 0, gid: 0 };
+  return {
+    uid: wire.UID,
+    gid: wire.GID,
+    ...(wire.AdditionalGids.length > 0 && { additionalGids: wire.AdditionalGids }),
+    ...(wire.Username !== "" && { username: wire.Username }),
+    ...(wire.Umask && { umask: wire.Umask.Bits }),
   };
 }
 
@@ -55,6 +67,8 @@ function linuxFromWire(wire: WireLinux): OciLinux {
     ...(wire.CgroupsPath !== "" && { cgroupsPath: wire.CgroupsPath }),
     ...(wire.Resources && { resources: resourcesFromWire(wire.Resources, "linux.resources") }),
     ...(wire.Devices.length > 0 && { devices: wire.Devices.map((device, index) => deviceFromWire(device, `linux.devices[${index}]`)) }),
+    ...(Object.keys(wire.Sysctl).length > 0 && { sysctl: wire.Sysctl }),
+    ...(wire.Seccomp && { seccomp: seccompFromWire(wire.Seccomp) }),
   };
 }
 

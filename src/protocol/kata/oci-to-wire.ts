@@ -1,6 +1,7 @@
 import { TapvisorError } from "../../base/errors.ts";
 import type { OciDevice, OciLinux, OciProcess, OciResources, OciSpec } from "../../contracts/oci.ts";
 import type { WireDevice, WireDeviceRule, WireLinux, WireProcess, WireResources, WireSpec } from "./oci-types.ts";
+import { seccompToWire } from "./seccomp-wire.ts";
 
 /** 2^64: what JSON.parse makes of RLIM_INFINITY, 2^64 - 1. */
 const RLIM_INFINITY = 2 ** 64;
@@ -24,17 +25,19 @@ export function ociToWire(spec: OciSpec): WireSpec {
   };
 }
 
-/**
- * The message for a process on its own. Pure.
- *
- * @throws INVALID_INPUT for a number that is no exact integer.
- */
+/** The message for a process on its own, for `ExecProcess`. Pure. @throws INVALID_INPUT for a number that is no exact integer. */
 export function processToWire(process: OciProcess): WireProcess {
-  const { user, capabilities, consoleSize } = process;
+  const { user, capabilities } = process;
   return {
     Terminal: process.terminal,
-    ConsoleSize: consoleSize ? { Height: consoleSize.height, Width: consoleSize.width } : null,
-    User: { UID: user.uid, GID: user.gid, AdditionalGids: user.additionalGids ?? [] },
+    ConsoleSize: process.consoleSize ? { Height: process.consoleSize.height, Width: process.consoleSize.width } : null,
+    User: {
+      UID: user.uid,
+      GID: user.gid,
+      AdditionalGids: user.additionalGids ?? [],
+      Username: user.username ?? "",
+      Umask: user.umask === undefined ? null : { Bits: user.umask },
+    },
     Args: process.args,
     Env: process.env,
     Cwd: process.cwd,
@@ -53,6 +56,7 @@ export function processToWire(process: OciProcess): WireProcess {
       Hard: rlimit(hard, `process.rlimits[${index}].hard`),
     })),
     NoNewPrivileges: process.noNewPrivileges,
+    OOMScoreAdj: integer(process.oomScoreAdj, "process.oomScoreAdj"),
   };
 }
 
@@ -64,6 +68,8 @@ function linuxToWire(linux: OciLinux): WireLinux {
     MaskedPaths: linux.maskedPaths,
     ReadonlyPaths: linux.readonlyPaths,
     Devices: (linux.devices ?? []).map((device, index) => deviceToWire(device, `linux.devices[${index}]`)),
+    Sysctl: linux.sysctl ?? {},
+    Seccomp: linux.seccomp ? seccompToWire(linux.seccomp) : null,
   };
 }
 

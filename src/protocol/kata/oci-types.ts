@@ -12,13 +12,22 @@ export interface WireSpec {
 export interface WireProcess {
   readonly Terminal: boolean;
   readonly ConsoleSize: { readonly Height: number; readonly Width: number } | null;
-  readonly User: { readonly UID: number; readonly GID: number; readonly AdditionalGids: readonly number[] } | null;
+  readonly User: WireUser | null;
   readonly Args: readonly string[];
   readonly Env: readonly string[];
   readonly Cwd: string;
   readonly Capabilities: WireCapabilities | null;
   readonly Rlimits: readonly WireRlimit[];
   readonly NoNewPrivileges: boolean;
+  readonly OOMScoreAdj: string;
+}
+
+export interface WireUser {
+  readonly UID: number;
+  readonly GID: number;
+  readonly AdditionalGids: readonly number[];
+  readonly Username: string;
+  readonly Umask: { readonly Bits: number } | null;
 }
 
 export interface WireCapabilities {
@@ -49,6 +58,27 @@ export interface WireLinux {
   readonly MaskedPaths: readonly string[];
   readonly ReadonlyPaths: readonly string[];
   readonly Devices: readonly WireDevice[];
+  readonly Sysctl: Readonly<Record<string, string>>;
+  readonly Seccomp: WireSeccomp | null;
+}
+
+export interface WireSeccomp {
+  readonly DefaultAction: string;
+  readonly Architectures: readonly string[];
+  readonly Syscalls: readonly WireSyscallRule[];
+  readonly Flags: readonly string[];
+  readonly DefaultErrno: WireErrno | null;
+}
+
+export interface WireSyscallRule {
+  readonly Names: readonly string[];
+  readonly Action: string;
+  readonly Args: readonly { readonly Index: string; readonly Value: string; readonly ValueTwo: string; readonly Op: string }[];
+  readonly Errno: WireErrno | null;
+}
+
+export interface WireErrno {
+  readonly Number: number;
 }
 
 export interface WireDevice {

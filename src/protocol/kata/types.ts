@@ -44,6 +44,7 @@ export interface AgentDetails {
   readonly device_handlers: readonly string[];
   readonly storage_handlers: readonly string[];
   readonly supports_seccomp: boolean;
+  readonly extra_features: readonly string[];
 }
 
 export interface DeviceMessage {

@@ -61,9 +61,15 @@ const MAPPINGS: readonly Mapping[] = [
     request: { mem_block_size: true, mem_hotplug_probe: false },
     answer: {
       mem_block_size_bytes: "134217728",
-      agent_details: { version: "1.4.0", storage_handlers: ["blk", "9p"], supports_seccomp: true },
+      agent_details: { version: "1.4.0", storage_handlers: ["blk", "9p"], supports_seccomp: true, extra_features: ["tapvisor.oci"] },
     },
-    result: { memoryBlockBytes: 134_217_728, agentVersion: "1.4.0", storageHandlers: ["blk", "9p"], supportsSeccomp: true },
+    result: {
+      memoryBlockBytes: 134_217_728,
+      agentVersion: "1.4.0",
+      storageHandlers: ["blk", "9p"],
+      supportsSeccomp: true,
+      ociExtensions: true,
+    },
   },
   {
     verb: "startContainer",
@@ -380,6 +386,7 @@ s.test("details of an agent that gives none are empty, the version that of Versi
     agentVersion: "1.0.0",
     storageHandlers: [],
     supportsSeccomp: false,
+    ociExtensions: false,
   });
 });
 

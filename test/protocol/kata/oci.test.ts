@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import * as assert from "uvu/assert";
 import { isTapvisorError } from "../../../src/base/errors.ts";
-import type { OciSpec } from "../../../src/contracts/oci.ts";
+import type { OciSeccomp, OciSpec } from "../../../src/contracts/oci.ts";
 import {
   agentServiceDefinition,
   ociFromWire,
@@ -26,13 +26,15 @@ const FULL: OciSpec = {
   root: { path: "/run/r", readonly: true },
   process: {
     terminal: true,
-    user: { uid: 1000, gid: 100, additionalGids: [5, 4_294_967_295] },
+    consoleSize: { height: 24, width: 80 },
+    user: { uid: 1000, gid: 100, additionalGids: [5, 4_294_967_295], username: "web:staff", umask: 0 },
     args: ["sh", "-c", "echo grüße"],
     env: ["PATH=/bin"],
     cwd: "/tmp",
     capabilities: { bounding: ["CAP_KILL"], effective: ["CAP_CHOWN"], inheritable: [], permitted: ["CAP_FOWNER"], ambient: ["CAP_SETUID"] },
     rlimits: [{ type: "RLIMIT_NOFILE", soft: 1024, hard: 4096 }],
     noNewPrivileges: true,
+    oomScoreAdj: -1,
   },
   mounts: [{ destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "ro"] }],
   annotations: { "a.b": "c" },
@@ -58,6 +60,18 @@ const FULL: OciSpec = {
       { path: "/dev/data", type: "b", major: 0, minor: 1 },
       { path: "/dev/fuse", type: "c", major: 10, minor: 229, fileMode: 0o600, uid: 1000, gid: 100 },
     ],
+    sysctl: { "kernel.msgmax": "65536" },
+    seccomp: {
+      defaultAction: "SCMP_ACT_ERRNO",
+      defaultErrnoRet: 1,
+      architectures: ["SCMP_ARCH_X86_64"],
+      flags: ["SECCOMP_FILTER_FLAG_LOG"],
+      syscalls: [
+        { names: ["read", "write"], action: "SCMP_ACT_ALLOW" },
+        { names: ["clone3"], action: "SCMP_ACT_ERRNO", errnoRet: 38 },
+        { names: ["clone"], action: "SCMP_ACT_ALLOW", args: [{ index: 0, value: 0x7e020000, valueTwo: 5, op: "SCMP_CMP_MASKED_EQ" }] },
+      ],
+    },
   },
 };
 
@@ -70,7 +84,8 @@ s.test("ociToWire writes every field under its wire name", () => {
     Root: { Path: "/run/r", Readonly: true },
     Process: {
       Terminal: true,
-      User: { UID: 1000, GID: 100, AdditionalGids: [5, 4_294_967_295] },
+      ConsoleSize: { Height: 24, Width: 80 },
+      User: { UID: 1000, GID: 100, AdditionalGids: [5, 4_294_967_295], Username: "web:staff", Umask: { Bits: 0 } },
       Args: ["sh", "-c", "echo grüße"],
       Env: ["PATH=/bin"],
       Cwd: "/tmp",
@@ -83,6 +98,7 @@ s.test("ociToWire writes every field under its wire name", () => {
       },
       Rlimits: [{ Type: "RLIMIT_NOFILE", Soft: "1024", Hard: "4096" }],
       NoNewPrivileges: true,
+      OOMScoreAdj: "-1",
     },
     Mounts: [{ destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "ro"] }],
     Annotations: { "a.b": "c" },
@@ -111,6 +127,23 @@ s.test("ociToWire writes every field under its wire name", () => {
         { Path: "/dev/data", Type: "b", Major: "0", Minor: "1", FileMode: 0, UID: 0, GID: 0 },
         { Path: "/dev/fuse", Type: "c", Major: "10", Minor: "229", FileMode: 0o600, UID: 1000, GID: 100 },
       ],
+      Sysctl: { "kernel.msgmax": "65536" },
+      Seccomp: {
+        DefaultAction: "SCMP_ACT_ERRNO",
+        DefaultErrno: { Number: 1 },
+        Architectures: ["SCMP_ARCH_X86_64"],
+        Flags: ["SECCOMP_FILTER_FLAG_LOG"],
+        Syscalls: [
+          { Names: ["read", "write"], Action: "SCMP_ACT_ALLOW", Args: [], Errno: null },
+          { Names: ["clone3"], Action: "SCMP_ACT_ERRNO", Args: [], Errno: { Number: 38 } },
+          {
+            Names: ["clone"],
+            Action: "SCMP_ACT_ALLOW",
+            Args: [{ Index: "0", Value: "2114060288", ValueTwo: "5", Op: "SCMP_CMP_MASKED_EQ" }],
+            Errno: null,
+          },
+        ],
+      },
     },
   });
 });
@@ -212,8 +245,9 @@ function specs(): fc.Arbitrary<OciSpec> {
         process: fc.record(
           {
             terminal: fc.boolean(),
+            consoleSize: fc.record({ height: id, width: id }),
             user: fc.record(
-              { uid: id, gid: id, additionalGids: fc.array(id, { minLength: 1, maxLength: 3 }) },
+              { uid: id, gid: id, additionalGids: fc.array(id, { minLength: 1, maxLength: 3 }), username: word, umask: fc.nat(0o777) },
               { requiredKeys: ["uid", "gid"] },
             ),
             args: texts,
@@ -222,6 +256,7 @@ function specs(): fc.Arbitrary<OciSpec> {
             capabilities: fc.record({ bounding: texts, effective: texts, inheritable: texts, permitted: texts, ambient: texts }),
             rlimits: fc.array(fc.record({ type: text, soft: fc.maxSafeNat(), hard: fc.maxSafeNat() }), { minLength: 1, maxLength: 3 }),
             noNewPrivileges: fc.boolean(),
+            oomScoreAdj: integer,
           },
           { requiredKeys: ["terminal", "user", "args", "env", "cwd", "noNewPrivileges"] },
         ),
@@ -267,6 +302,8 @@ function specs(): fc.Arbitrary<OciSpec> {
               ),
               { minLength: 1, maxLength: 3 },
             ),
+            sysctl: fc.dictionary(word, text, { minKeys: 1, noNullPrototype: true }),
+            seccomp: seccomps(),
           },
           { requiredKeys: ["namespaces", "maskedPaths", "readonlyPaths"] },
         ),
@@ -274,4 +311,29 @@ function specs(): fc.Arbitrary<OciSpec> {
       { requiredKeys: ["ociVersion", "root", "process", "mounts", "linux"] },
     )
     .map((spec) => structuredClone(spec) as OciSpec); // gives every object the ordinary prototype
+}
+
+function seccomps(): fc.Arbitrary<OciSeccomp> {
+  const text = fc.string({ unit: "grapheme" });
+  const texts = fc.array(text, { minLength: 1, maxLength: 3 });
+  const natural = fc.maxSafeNat();
+  const errno = fc.nat(4095);
+  const arg = fc.record(
+    { index: fc.nat(5), value: natural, valueTwo: natural.filter(Boolean), op: text },
+    { requiredKeys: ["index", "value", "op"] },
+  );
+  const rule = fc.record(
+    { names: texts, action: text, errnoRet: errno, args: fc.array(arg, { minLength: 1, maxLength: 2 }) },
+    { requiredKeys: ["names", "action"] },
+  );
+  return fc.record(
+    {
+      defaultAction: text,
+      defaultErrnoRet: errno,
+      architectures: texts,
+      flags: texts,
+      syscalls: fc.array(rule, { minLength: 1, maxLength: 3 }),
+    },
+    { requiredKeys: ["defaultAction"] },
+  );
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { OciMount, OciProcess, OciSpec } from "tapvisor/plugin";
 import { checkOpenPath, type GuestPaths } from "../guest-paths.ts";
 import { StatusError } from "../status.ts";
+import { checkSysctl } from "./check-sysctl.ts";
 import type { ContainerFiles } from "./guest-container.ts";
 import { checkLimits, runtimeLimits } from "./limits.ts";
 
@@ -31,6 +32,7 @@ export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): Oci
   checkProcess(spec);
   for (const mount of spec.mounts) checkMount(mount, paths);
   checkLimits(spec.linux.resources ?? {});
+  checkSysctl(spec.linux.sysctl);
   const config = {
     ...spec,
     process: killable(spec.process),
@@ -44,12 +46,12 @@ export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): Oci
   return config;
 }
 
-/**
- * The agent itself is spared when memory runs out; what it starts for a container is not, or nothing could be killed.
- * The least that crun sets is 1: it takes 0 for not set, and then the process has what the agent has.
- */
+/** The least that crun sets: it takes 0 for not set, and then the process has what the agent has. */
+const LEAST_OOM_SCORE_ADJ = 1;
+
+/** The agent itself is spared when memory runs out; what it starts for a container is not, or nothing could be killed. */
 export function killable(process: OciProcess): OciProcess & { readonly oomScoreAdj: number } {
-  return { ...process, oomScoreAdj: 1 };
+  return { ...process, oomScoreAdj: Math.max(LEAST_OOM_SCORE_ADJ, process.oomScoreAdj ?? 0) };
 }
 
 function checkProcess({ process }: OciSpec): void {

@@ -14,6 +14,7 @@ import { wantedDevices, withDevices } from "./container-devices.ts";
 import { type ContainerFiles, GuestContainer } from "./guest-container.ts";
 import { withHooks } from "./guest-hooks.ts";
 import { releaseContainer } from "./release-container.ts";
+import { withUserIds } from "./resolve-user.ts";
 
 /**
  * Mounts a container's storages, finds its devices, writes its bundle, opens its streams and makes its cgroup: all of it, or nothing.
@@ -43,10 +44,11 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
     try {
       await mkdir(files.directory, { recursive: true, mode: 0o700 });
       // All of them run to their end, also when one fails: what is still being made could not be undone.
+      const mounted = mountStorages(steps, container.held, agent, signal);
       const done = await Promise.allSettled([
         openPipes(agent.fifos).then((pipes) => container.created(new GuestProcess(pipes))),
-        withDevices(withHooks(config, hooks), devices, agent, signal).then((whole) => configure(container, whole)),
-        mountStorages(steps, container.held, agent, signal),
+        withDevices(withHooks(config, hooks), devices, agent, signal).then((whole) => configure(container, whole, mounted)),
+        mounted,
         makeCgroup(agent.paths.cgroups, cgroupOf(id)),
       ]);
       for (const each of done) if (each.status === "rejected") throw each.reason;
@@ -59,7 +61,10 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
   });
 }
 
-async function configure(container: GuestContainer, config: OciSpec): Promise<void> {
+async function configure(container: GuestContainer, given: OciSpec, mounted: Promise<void>): Promise<void> {
+  const named = given.process.user.username !== undefined;
+  if (named) await mounted; // its files tell who that is
+  const config = named ? { ...given, process: await withUserIds(given.process, container.files.rootfs) } : given;
   await (await stageConfig(container.files, config)).commit();
   container.config = config;
 }

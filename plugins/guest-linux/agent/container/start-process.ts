@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { checkId, type OciProcess } from "tapvisor/plugin";
-import { ociFromWire, type WireProcess } from "tapvisor/protocol";
+import { processFromWire, type WireProcess } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
 import { GuestProcess } from "../process/guest-process.ts";
 import { openPipes, type ProcessPipes } from "../process/pipes.ts";
@@ -11,6 +11,7 @@ import { StatusError } from "../status.ts";
 import { killable } from "./bundle.ts";
 import { killCgroup } from "./cgroup.ts";
 import type { GuestContainer } from "./guest-container.ts";
+import { withUserIds } from "./resolve-user.ts";
 
 /** Runs the container: resolves when its own process runs. @throws as GuestProcess.start. */
 export function startContainer(container: GuestContainer, signal: AbortSignal): Promise<void> {
@@ -43,7 +44,7 @@ export async function startExec(
   signal: AbortSignal,
 ): Promise<void> {
   const id = checkId("exec_id", execId);
-  const command = processFromWire(wire);
+  const command = checkedProcess(wire);
   container.need("execute in the container", "running");
   const { files } = container;
   const process = new GuestProcess(await openPipes(agent.fifos));
@@ -55,7 +56,7 @@ export async function startExec(
     throw error;
   }
   try {
-    await writeFile(processFile, JSON.stringify(killable(command)));
+    await writeFile(processFile, JSON.stringify(killable(await withUserIds(command, files.rootfs))));
     await process.start(
       {
         runtimeProgram: files.runtime.program,
@@ -71,10 +72,9 @@ export async function startExec(
   }
 }
 
-function processFromWire(wire: WireProcess | null): OciProcess {
-  const nothing = { Resources: null, CgroupsPath: "", Namespaces: [], MaskedPaths: [], ReadonlyPaths: [], Devices: [] };
-  const root = { Path: "/", Readonly: false };
-  const { process } = ociFromWire({ Version: "", Process: wire, Root: root, Hostname: "", Mounts: [], Annotations: {}, Linux: nothing });
+function checkedProcess(wire: WireProcess | null): OciProcess {
+  if (!wire) throw new StatusError("INVALID_ARGUMENT", "Cannot execute in the container: the request has no process");
+  const process = processFromWire(wire);
   if (process.terminal) throw new StatusError("UNIMPLEMENTED", "Cannot give the process a terminal: this agent serves none");
   if (!process.args[0]) throw new StatusError("INVALID_ARGUMENT", "Cannot use process.args: it has no command");
   if (JSON.stringify(process).includes("\\u0000"))

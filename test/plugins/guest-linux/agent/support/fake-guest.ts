@@ -114,6 +114,8 @@ export async function fakeGuest(): Promise<FakeGuest> {
         MaskedPaths: [],
         ReadonlyPaths: [],
         Devices: [],
+        Sysctl: {},
+        Seccomp: null,
       },
       ...more,
     }),
@@ -148,6 +150,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
 export function processOf(args: readonly string[]): WireProcess {
   return {
     Terminal: false,
+    ConsoleSize: null,
     User: null,
     Args: args,
     Env: [`PATH=${process.env.PATH ?? "/usr/bin:/bin"}`],
@@ -155,6 +158,7 @@ export function processOf(args: readonly string[]): WireProcess {
     Capabilities: null,
     Rlimits: [],
     NoNewPrivileges: true,
+    OOMScoreAdj: "0",
   };
 }
 
