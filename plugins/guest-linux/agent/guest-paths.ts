@@ -14,6 +14,8 @@ export interface GuestPaths {
   /** The OCI runtime. */
   readonly crun: string;
   readonly busybox: string;
+  /** Moves a terminal's bytes. */
+  readonly perl: string;
   readonly hostnameFile: string;
   /** What is mounted, as the kernel says it. */
   readonly mounts: string;
@@ -30,6 +32,7 @@ export const GUEST_PATHS: GuestPaths = {
   dev: "/dev",
   crun: "/usr/bin/crun",
   busybox: "/bin/busybox",
+  perl: "/usr/bin/perl",
   hostnameFile: "/proc/sys/kernel/hostname",
   mounts: "/proc/self/mounts",
   proc: "/proc",

@@ -63,7 +63,8 @@ async function findRemembered(cache: string, key: string): Promise<GuestFiles | 
 async function planGuest(kernel: KernelFiles, parts: HostParts, call: Call): Promise<GuestPlan> {
   const bootModules = await resolveModules(kernel.modules, BOOT_MODULES);
   await checkRelease(kernel, bootModules);
-  const libraries = [...(await sharedLibraries(parts.node, call)), ...(await sharedLibraries(parts.crun, call))];
+  const { node, crun, perl } = parts;
+  const libraries = (await Promise.all([node, crun, perl].map((program) => sharedLibraries(program, call)))).flat();
   const loaded = new Set(bootModules.map(({ name }) => name));
   const later = new Map<string, readonly KernelModule[]>();
   for (const name of LATER_MODULES) {

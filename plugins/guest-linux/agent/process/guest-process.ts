@@ -1,9 +1,10 @@
 import { identifyProcess, type ProcessIdentity, signalProcess } from "tapvisor/plugin";
 import { awaitExec } from "../runtime/await-exec.ts";
-import type { RuntimeRun } from "../runtime/crun.ts";
+import type { ProcessStreams, RuntimeRun } from "../runtime/crun.ts";
 import type { CommandSearch } from "../runtime/find-command.ts";
 import { failureFromLog, failureFromStderr } from "../runtime/start-failure.ts";
 import { StatusError } from "../status.ts";
+import type { Terminal, TerminalSize } from "../terminal/terminal.ts";
 import type { ProcessPipes } from "./pipes.ts";
 
 /** How a process is brought to run: the call of the runtime and what explains its failure. */
@@ -11,7 +12,7 @@ export interface Launch {
   readonly runtimeProgram: string;
   readonly logFile: string;
   readonly search: CommandSearch;
-  run(pipes: ProcessPipes): RuntimeRun;
+  run(streams: ProcessStreams): RuntimeRun;
 }
 
 export type ProcessState = "created" | "starting" | "running" | "ended";
@@ -19,6 +20,8 @@ export type ProcessState = "created" | "starting" | "running" | "ended";
 /** One process in a container: its streams, its end and its exit code, which stay readable after it has ended. */
 export class GuestProcess {
   readonly pipes: ProcessPipes;
+  /** Absent: its streams are the pipes themselves. */
+  readonly terminal: Terminal | undefined;
   /** The exit code as a shell reports it. Never rejects; a process that could not start ends too (127, 126, or 125 for the runtime's failure). */
   readonly ended: Promise<number>;
   /** Settles when the start has succeeded or failed: before, what is in the streams may be the runtime's text, and nobody may read it. Never rejects. */
@@ -29,8 +32,9 @@ export class GuestProcess {
   #settle: (exitCode: number) => void = () => {};
   #decide: () => void = () => {};
 
-  constructor(pipes: ProcessPipes) {
+  constructor({ pipes, terminal }: ProcessStreams) {
     this.pipes = pipes;
+    this.terminal = terminal;
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -55,10 +59,11 @@ export class GuestProcess {
     this.#state = "starting";
     try {
       const { ended } = await this.#launch(launch, signal);
+      if (this.terminal) this.pipes.stderr.discard(); // only the runtime's: the process writes all it has to say to the terminal
       this.#state = "running";
       void ended.then((exitCode) => this.#end(exitCode));
     } catch (error) {
-      this.pipes.discard();
+      this.#release();
       this.#end((error instanceof StatusError && error.exitCode) || RUNTIME_FAILED);
       throw error;
     } finally {
@@ -67,7 +72,7 @@ export class GuestProcess {
   }
 
   async #launch(launch: Launch, signal: AbortSignal): Promise<RuntimeRun> {
-    const run = launch.run(this.pipes);
+    const run = launch.run(this);
     this.#run = run;
     const abort = () => run.child.kill("SIGKILL");
     signal.addEventListener("abort", abort, { once: true });
@@ -80,6 +85,7 @@ export class GuestProcess {
     const seen = pid !== undefined && (await awaitExec(pid, launch.runtimeProgram, () => over));
     if (seen) this.#identity = await identifyProcess(pid);
     const failure = seen ? undefined : await this.#failure(launch, pid, await end);
+    if (!failure) await this.terminal?.ready;
     signal.removeEventListener("abort", abort);
     signal.throwIfAborted();
     if (failure) throw failure;
@@ -99,6 +105,16 @@ export class GuestProcess {
     else if (this.#identity) await signalProcess(this.#identity, unpassable);
   }
 
+  /** Sets its terminal's size; one that has ended needs none. @throws FAILED_PRECONDITION when it has no terminal, or has not been started. */
+  resize(size: TerminalSize): void {
+    const { terminal } = this;
+    if (!terminal) throw new StatusError("FAILED_PRECONDITION", "Cannot resize the terminal: the process has none");
+    if (this.#state === "created" || this.#state === "starting") {
+      throw new StatusError("FAILED_PRECONDITION", `Cannot resize the terminal: the process is ${this.#state}, wanted running`);
+    }
+    terminal.resize(size);
+  }
+
   /** Ends the runtime itself, when the process is gone and it does not notice. */
   killRuntime(): void {
     this.#run?.child.kill("SIGKILL");
@@ -106,7 +122,7 @@ export class GuestProcess {
 
   /** Releases the streams; with a process that never started, ends it. Again is nothing. */
   discard(): void {
-    this.pipes.discard();
+    this.#release();
     this.#decide();
     if (this.#state === "created") this.#end(RUNTIME_FAILED);
   }
@@ -115,10 +131,16 @@ export class GuestProcess {
     if (pid === undefined) return failureFromLog(launch.logFile, launch.search);
     if (exitCode !== 1) return undefined;
     // Set up, and over before its own program was seen: either it was quick and failed, or the kernel refused the program.
-    const chunk = await this.pipes.stderr.read(8192);
+    const stream = this.terminal ? this.pipes.stdout : this.pipes.stderr;
+    const chunk = await stream.read(8192);
     const failure = failureFromStderr(chunk.data.toString("utf8"), launch.search);
-    if (!failure) this.pipes.stderr.giveBack(chunk);
+    if (!failure) stream.giveBack(chunk);
     return failure;
+  }
+
+  #release(): void {
+    this.terminal?.end();
+    this.pipes.discard();
   }
 
   #end(exitCode: number): void {

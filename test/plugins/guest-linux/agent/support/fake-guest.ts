@@ -49,6 +49,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
     sys: at("sys"),
     dev: at("dev"),
     crun: at("crun"),
+    perl: "/usr/bin/perl",
     busybox: "/usr/bin/env", // runs mkfifo and sh of the host in busybox's place
     hostnameFile: at("hostname"),
     mounts: at("mounts"),
@@ -147,6 +148,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
 export function processOf(args: readonly string[]): WireProcess {
   return {
     Terminal: false,
+    ConsoleSize: null,
     User: null,
     Args: args,
     Env: [`PATH=${process.env.PATH ?? "/usr/bin:/bin"}`],
