@@ -26,6 +26,7 @@ const FULL: OciSpec = {
   root: { path: "/run/r", readonly: true },
   process: {
     terminal: true,
+    consoleSize: { height: 24, width: 80 },
     user: { uid: 1000, gid: 100, additionalGids: [5, 4_294_967_295] },
     args: ["sh", "-c", "echo grüße"],
     env: ["PATH=/bin"],
@@ -70,6 +71,7 @@ s.test("ociToWire writes every field under its wire name", () => {
     Root: { Path: "/run/r", Readonly: true },
     Process: {
       Terminal: true,
+      ConsoleSize: { Height: 24, Width: 80 },
       User: { UID: 1000, GID: 100, AdditionalGids: [5, 4_294_967_295] },
       Args: ["sh", "-c", "echo grüße"],
       Env: ["PATH=/bin"],

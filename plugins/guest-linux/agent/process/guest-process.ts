@@ -49,7 +49,7 @@ export class GuestProcess {
 
   /**
    * Starts it, and resolves when its own program runs, or has run and ended.
-   * When `signal` fires before, the runtime is killed: what it has started by then is in the container's cgroup.
+   * When `signal` fires before, it is ended, as soon as the runtime has said which process it is.
    * @throws FAILED_PRECONDITION when it is not in state created, or (with an exit code) when the command cannot run; INTERNAL with the runtime's reason.
    */
   async start(launch: Launch, signal: AbortSignal): Promise<void> {
@@ -74,14 +74,15 @@ export class GuestProcess {
   async #launch(launch: Launch, signal: AbortSignal): Promise<RuntimeRun> {
     const run = launch.run(this);
     this.#run = run;
-    const abort = () => run.child.kill("SIGKILL");
-    signal.addEventListener("abort", abort, { once: true });
     let over = false;
     const end = run.ended.then((exitCode) => {
       over = true;
       return exitCode;
     });
-    const pid = await Promise.race([this.pipes.pidFile.text.then(Number), end.then(() => undefined)]);
+    const known = Promise.race([this.pipes.pidFile.text.then(Number), end.then(() => undefined)]);
+    const abort = () => void endStart(run, known);
+    signal.addEventListener("abort", abort, { once: true });
+    const pid = await known;
     const seen = pid !== undefined && (await awaitExec(pid, launch.runtimeProgram, () => over));
     if (seen) this.#identity = await identifyProcess(pid);
     const failure = seen ? undefined : await this.#failure(launch, pid, await end);
@@ -147,6 +148,19 @@ export class GuestProcess {
     this.#state = "ended";
     this.#settle(exitCode);
   }
+}
+
+/** How long the runtime may take to say which process it has started, before it is killed and what it may have started is left to the cgroup, ms. */
+const SAY_MS = 1000;
+
+/** Ends what is being started. Killing the runtime alone could leave a process that nobody knows. */
+async function endStart({ child }: RuntimeRun, known: Promise<number | undefined>): Promise<void> {
+  const silent = setTimeout(() => child.kill("SIGKILL"), SAY_MS);
+  const pid = await known;
+  clearTimeout(silent);
+  // The runtime is its parent and has not collected it: the number is its own as long as the runtime runs.
+  const identity = pid === undefined || child.exitCode !== null ? undefined : await identifyProcess(pid);
+  if (identity) await signalProcess(identity, "SIGKILL");
 }
 
 /** The exit code of what could not be run though its command can. */
