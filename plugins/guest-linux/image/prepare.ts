@@ -37,7 +37,7 @@ export async function prepareGuest(sources: GuestSources, call: Call, onProgress
   const key = requestKey({ kernel, parts });
   const known = await findRemembered(sources.cache, key);
   if (known) return known;
-  onProgress(`building the guest from ${kernel.kernel} and this machine's node, crun and busybox`);
+  onProgress(`building the guest from ${kernel.kernel} and this machine's node, crun, busybox and perl`);
   const plan = await planGuest(kernel, parts, call);
   const inputs = [...sourcesOf(plan.initrd), ...sourcesOf(plan.image), kernel.kernel, ...(await ownFiles())];
   const stamps = await stampsOf([...inputs, (await findProgram("mkfs.erofs")) ?? ""].filter(Boolean));
