@@ -42,14 +42,17 @@ export function fakeClient(connection: Connection, { extras }: { readonly extras
     writeStdin: (process, data, call) =>
       connection.call("agent.writeStdin", process.container, call, async (signal) => {
         if (data.length === 0) return 0;
-        const taken = await guest.process("WriteStdin", process).stdin.write(data, signal);
+        const taken = await guest.process("WriteStdin", process).input(data, signal);
         if (taken > 0) return taken;
         throw new TapvisorError("AGENT_FAILED", `Cannot write to container "${process.container}": its standard input is closed`, {
           data: { method: "WriteStdin", status: "FAILED_PRECONDITION" },
         });
       }),
-    closeStdin: (process, call) =>
-      connection.call("agent.closeStdin", process.container, call, () => guest.containers.get(process.container)?.process.stdin.end()),
+    closeStdin: (process, call) => connection.call("agent.closeStdin", process.container, call, () => guest.closeStdin(process)),
+    execProcess: (process, spec, call) =>
+      connection.call("agent.execProcess", process.container, call, () => guest.execProcess(process, spec)),
+    resizeTty: (process, size, call) => connection.call("agent.resizeTty", process.container, call, () => guest.resizeTty(process, size)),
+    listProcesses: (container, call) => connection.call("agent.listProcesses", container, call, () => guest.listProcesses(container)),
     pauseContainer: (container, call) => connection.call("agent.pauseContainer", container, call, () => guest.pauseContainer(container)),
     resumeContainer: (container, call) => connection.call("agent.resumeContainer", container, call, () => guest.resumeContainer(container)),
     updateContainer: (container, resources, call) =>

@@ -15,7 +15,7 @@ export interface GuestLinuxOptions {
 const optionsSchema = z.strictObject({ kernel: z.string().min(1).optional(), modules: z.string().min(1).optional() });
 
 /**
- * A guest built from the host's own files: Debian's kernel, and an image of this machine's `node`, `crun` and `busybox` with the agent of
+ * A guest built from the host's own files: Debian's kernel, and an image of this machine's `node`, `crun`, `busybox` and `perl` with the agent of
  * this project. Guest `linux`.
  */
 export const guestLinux = definePlugin<GuestLinuxOptions>("guest-linux", (ctx, options) => {

@@ -1,6 +1,6 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import fc from "fast-check";
-import { type AgentClient, isTapvisorError, type OciSpec } from "tapvisor/plugin";
+import { type AgentClient, type AgentFiles, isTapvisorError, type OciSpec } from "tapvisor/plugin";
 import { EXIT_CODE_KEY } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { createClient } from "../../plugins/agent-grpc/client.ts";
@@ -25,7 +25,18 @@ const SPEC: OciSpec = {
   linux: { namespaces: [], maskedPaths: [], readonlyPaths: [] },
 };
 
-type Verb = Exclude<keyof AgentClient, "lost" | "close">;
+type FileVerb = `files.${keyof AgentFiles}`;
+type Verb = Exclude<keyof AgentClient, "lost" | "close" | "files"> | FileVerb;
+
+const FILE = { container: "c", path: "/f" };
+const NIC = { name: "eth0", mac: "02:00:00:00:00:01", mtu: 1500, addresses: [] };
+const COPIED = { path: "/run/tapvisor/f", bytes: 1, mode: 0o600, directoryMode: 0o700, uid: 0, gid: 0 };
+
+/** The files of a client, which this agent always has. */
+function filesOf({ files }: AgentClient): AgentFiles {
+  if (!files) throw new Error("no files");
+  return files;
+}
 
 /** Each verb of the client once. One that is missing here would be a way in that nobody tries. */
 const VERBS: Readonly<Record<Verb, (client: AgentClient) => Promise<unknown>>> = {
@@ -49,6 +60,37 @@ const VERBS: Readonly<Record<Verb, (client: AgentClient) => Promise<unknown>>> =
   readStderr: (client) => client.readStderr(P, ASKED_BYTES, quietCall()),
   writeStdin: (client) => client.writeStdin(P, Buffer.alloc(ASKED_BYTES), quietCall()),
   closeStdin: (client) => client.closeStdin(P, quietCall()),
+  execProcess: (client) => client.execProcess(P, SPEC.process, quietCall()),
+  resizeTty: (client) => client.resizeTty(P, { rows: 1, columns: 1 }, quietCall()),
+  listProcesses: (client) => client.listProcesses("c", quietCall()),
+  listInterfaces: (client) => client.listInterfaces(quietCall()),
+  updateInterface: (client) => client.updateInterface(NIC, quietCall()),
+  addInterface: (client) => client.addInterface(NIC, quietCall()),
+  removeInterface: (client) => client.removeInterface(NIC.mac, quietCall()),
+  listRoutes: (client) => client.listRoutes(quietCall()),
+  updateRoutes: (client) => client.updateRoutes([], quietCall()),
+  addArpNeighbors: (client) => client.addArpNeighbors([], quietCall()),
+  check: (client) => client.check(quietCall()),
+  reseedRandom: (client) => client.reseedRandom(Buffer.from("x"), quietCall()),
+  setTime: (client) => client.setTime(1, quietCall()),
+  nextOom: (client) => client.nextOom(quietCall()),
+  probeMemory: (client) => client.probeMemory([0], quietCall()),
+  startTracing: (client) => client.startTracing(quietCall()),
+  stopTracing: (client) => client.stopTracing(quietCall()),
+  copyFile: (client) => client.copyFile(COPIED, [Buffer.from("x")], quietCall()),
+  "files.stat": (client) => filesOf(client).stat(FILE, { follow: true }, quietCall()),
+  "files.list": (client) => filesOf(client).list(FILE, { after: "", limit: 10 }, quietCall()),
+  "files.read": (client) => filesOf(client).read(FILE, { offset: 0, length: ASKED_BYTES }, quietCall()),
+  "files.write": (client) => filesOf(client).write(FILE, { mode: "replace", offset: 0, data: Buffer.from("x"), last: true }, quietCall()),
+  "files.discard": (client) => filesOf(client).discard(FILE, "w", quietCall()),
+  "files.makeDirectory": (client) => filesOf(client).makeDirectory(FILE, { recursive: false }, quietCall()),
+  "files.makeLink": (client) => filesOf(client).makeLink(FILE, { target: "/etc", hard: false }, quietCall()),
+  "files.setAttributes": (client) => filesOf(client).setAttributes(FILE, { mode: 0o600 }, quietCall()),
+  "files.remove": (client) => filesOf(client).remove(FILE, { recursive: false }, quietCall()),
+  "files.rename": (client) => filesOf(client).rename(FILE, "/g", quietCall()),
+  "files.watch": (client) => filesOf(client).watch(FILE, quietCall()),
+  "files.nextEvents": (client) => filesOf(client).nextEvents("c", "w", quietCall()),
+  "files.unwatch": (client) => filesOf(client).unwatch("c", "w", quietCall()),
 };
 
 type Answer = (path: string) => Buffer;

@@ -17,6 +17,9 @@ async function everyOperation() {
   const { vm } = w.hypervisor.holdings;
   const c1 = await w.running("c1", ["cat"]);
   await w.container("c2", ["true"]);
+  const terminal = { container: "c1", exec: "terminal" };
+  const exec = { ...containerRequest("c1", ["cat"]).spec.process, terminal: true };
+  await w.client.execProcess(terminal, exec, quietCall());
   await share.acquire(w.shareIntent(w.vm, "share-c3"), quietCall());
   await share.acquire(w.shareIntent(w.vm, "spare"), quietCall());
   const spare = await w.diskIntent("spare");
@@ -77,6 +80,9 @@ async function everyOperation() {
     },
     "agent.writeStdin": (call) => w.client.writeStdin(c1, Buffer.from("y"), call),
     "agent.closeStdin": (call) => w.client.closeStdin(c1, call),
+    "agent.execProcess": (call) => w.client.execProcess({ container: "c1", exec: "more" }, exec, call),
+    "agent.resizeTty": (call) => w.client.resizeTty(terminal, { rows: 24, columns: 80 }, call),
+    "agent.listProcesses": (call) => w.client.listProcesses("c1", call),
     "agent.pauseContainer": (call) => w.client.pauseContainer("c1", call),
     "agent.resumeContainer": async (call) => {
       await w.client.pauseContainer("c1", quietCall());
@@ -145,6 +151,8 @@ const CHANGING: ReadonlySet<FakeOperation> = new Set([
   "agent.createContainer",
   "agent.removeContainer",
   "agent.signalProcess",
+  "agent.execProcess",
+  "agent.resizeTty",
   "agent.pauseContainer",
   "agent.updateContainer",
   "agent.onlineCpuMem",

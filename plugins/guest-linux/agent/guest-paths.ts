@@ -14,6 +14,8 @@ export interface GuestPaths {
   /** The OCI runtime. */
   readonly crun: string;
   readonly busybox: string;
+  /** Moves a terminal's bytes. */
+  readonly perl: string;
   readonly hostnameFile: string;
   /** Where the guest's image looks for its name servers, and containers can be given them from, as in a Kata guest. */
   readonly resolvConf: string;
@@ -32,6 +34,7 @@ export const GUEST_PATHS: GuestPaths = {
   dev: "/dev",
   crun: "/usr/bin/crun",
   busybox: "/bin/busybox",
+  perl: "/usr/bin/perl",
   hostnameFile: "/proc/sys/kernel/hostname",
   resolvConf: "/run/kata-containers/sandbox/resolv.conf",
   mounts: "/proc/self/mounts",

@@ -2,10 +2,8 @@ import type { UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { AgentCalls, GuestCalls } from "tapvisor/protocol";
 import type { Agent } from "./agent.ts";
 import type { DeliveryWatch } from "./delivery.ts";
-import type { ExecProcessRequest } from "./rpc/exec-process.ts";
 import { type Handler, type RpcContext, unary } from "./unary.ts";
 
-type Calls = AgentCalls & { readonly ExecProcess: [ExecProcessRequest, Record<string, never>] };
 export type Served<All extends { readonly [Name in keyof All]: readonly [unknown, unknown] }> = {
   readonly [Name in keyof All]: Handler<All[Name][0], All[Name][1]>;
 };
@@ -16,10 +14,10 @@ export type Served<All extends { readonly [Name in keyof All]: readonly [unknown
  */
 export function agentService(agent: Agent, delivery: DeliveryWatch): UntypedServiceImplementation {
   const with_ = loader(agent);
-  const read = (stream: "stdout" | "stderr"): Served<Calls>["ReadStdout"] => {
+  const read = (stream: "stdout" | "stderr"): Served<AgentCalls>["ReadStdout"] => {
     return async (request, context) => (await import("./rpc/read-stream.ts")).readStream(stream, agent, request, context);
   };
-  const served: Served<Calls> = {
+  const served: Served<AgentCalls> = {
     CreateSandbox: with_(async () => (await import("./rpc/create-sandbox.ts")).createSandbox),
     DestroySandbox: with_(async () => (await import("./rpc/destroy-sandbox.ts")).destroySandbox),
     GetGuestDetails: with_(async () => (await import("./rpc/get-guest-details.ts")).getGuestDetails),
@@ -52,6 +50,8 @@ export function agentService(agent: Agent, delivery: DeliveryWatch): UntypedServ
     GetOOMEvent: with_(async () => (await import("./rpc/get-oom-event.ts")).getOomEvent),
     StartTracing: with_(async () => (await import("./rpc/tracing.ts")).startTracing),
     StopTracing: with_(async () => (await import("./rpc/tracing.ts")).stopTracing),
+    TtyWinResize: with_(async () => (await import("./rpc/tty-win-resize.ts")).ttyWinResize),
+    ListProcesses: with_(async () => (await import("./rpc/list-processes.ts")).listProcesses),
   };
   return implementation(served, agent, delivery);
 }
@@ -63,6 +63,7 @@ export function guestService(agent: Agent, delivery: DeliveryWatch): UntypedServ
     SyncResources: with_(async () => (await import("./rpc/sync-resources.ts")).syncResources),
     FindDisk: with_(async () => (await import("./rpc/find-disk.ts")).findDisk),
     ReleaseDisk: with_(async () => (await import("./rpc/release-disk.ts")).releaseDisk),
+    DescribeProcesses: with_(async () => (await import("./rpc/describe-processes.ts")).describeProcesses),
   };
   return implementation(served, agent, delivery);
 }

@@ -9,6 +9,7 @@ export interface ImageParts {
   readonly node: string;
   readonly crun: string;
   readonly busybox: string;
+  readonly perl: string;
   /** Names of the commands that busybox can be. */
   readonly applets: readonly string[];
   /** Absolute paths of the host, and so of the guest. */
@@ -28,6 +29,7 @@ export function imageTree(parts: ImageParts): Tree {
     ["usr/bin/busybox", hostFile(parts.busybox, { executable: true })],
     ["usr/bin/node", hostFile(parts.node, { executable: true })],
     ["usr/bin/crun", hostFile(parts.crun, { executable: true })],
+    ["usr/bin/perl", hostFile(parts.perl, { executable: true })],
     ...["bin", "sbin"].map((path) => [path, symlinkTo("usr/bin")] as const),
     ...parts.libraries.map((path) => [path.slice(1), hostFile(path, { executable: true })] as const),
     [GUEST_INIT.slice(1), textFile(GUEST_INIT_SCRIPT, { executable: true })],

@@ -11,6 +11,7 @@ export async function inspectGuestHost(sources: GuestSources, call: Call): Promi
   return [
     inspectNode(),
     await inspectProgram("crun", "crun"),
+    await inspectProgram("perl", "perl-base"),
     await inspectProgram("mkfs.erofs", "erofs-utils"),
     await inspectBusybox(call),
     await inspectKernel(sources),

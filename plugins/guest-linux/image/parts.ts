@@ -9,6 +9,7 @@ export interface HostParts {
   readonly node: string;
   readonly crun: string;
   readonly busybox: string;
+  readonly perl: string;
   readonly agent: string;
 }
 
@@ -29,13 +30,14 @@ export async function findParts(agent: string): Promise<HostParts> {
   }
   const busybox = await needProgram("busybox", "busybox-static");
   const crun = await needProgram("crun", "crun");
+  const perl = await needProgram("perl", "perl-base");
   if (!(await stat(agent).catch(() => undefined))?.isFile()) {
     throw new TapvisorError("HOST_MISSING", `Cannot build the guest: its agent is not bundled yet: there is no ${agent}`, {
       data: { what: "guest agent bundle", wanted: agent },
       hint: "run: npm run build:agent",
     });
   }
-  return { node: process.execPath, crun, busybox, agent };
+  return { node: process.execPath, crun, busybox, perl, agent };
 }
 
 /** The commands this busybox can be. @throws HOST_MISSING when it needs shared libraries: the initrd has none. */

@@ -37,7 +37,7 @@ export async function prepareGuest(sources: GuestSources, call: Call, onProgress
   const key = requestKey({ kernel, parts });
   const known = await findRemembered(sources.cache, key);
   if (known) return known;
-  onProgress(`building the guest from ${kernel.kernel} and this machine's node, crun and busybox`);
+  onProgress(`building the guest from ${kernel.kernel} and this machine's node, crun, busybox and perl`);
   const plan = await planGuest(kernel, parts, call);
   const inputs = [...sourcesOf(plan.initrd), ...sourcesOf(plan.image), kernel.kernel, ...(await ownFiles())];
   const stamps = await stampsOf([...inputs, (await findProgram("mkfs.erofs")) ?? ""].filter(Boolean));
@@ -63,7 +63,8 @@ async function findRemembered(cache: string, key: string): Promise<GuestFiles | 
 async function planGuest(kernel: KernelFiles, parts: HostParts, call: Call): Promise<GuestPlan> {
   const bootModules = await resolveModules(kernel.modules, BOOT_MODULES);
   await checkRelease(kernel, bootModules);
-  const libraries = [...(await sharedLibraries(parts.node, call)), ...(await sharedLibraries(parts.crun, call))];
+  const { node, crun, perl } = parts;
+  const libraries = (await Promise.all([node, crun, perl].map((program) => sharedLibraries(program, call)))).flat();
   const loaded = new Set(bootModules.map(({ name }) => name));
   const later = new Map<string, readonly KernelModule[]>();
   for (const name of LATER_MODULES) {

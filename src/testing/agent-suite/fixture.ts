@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Agent, AgentClient, AgentTarget, GuestContainer, GuestProcessId } from "../../contracts/agent.ts";
 import type { GuestDisk } from "../../contracts/hypervisor.ts";
+import type { OciProcess } from "../../contracts/oci.ts";
 import { quietCall } from "../quiet-call.ts";
 
 /** A running guest with an agent in it, without a sandbox, and what the checks need around it. */
@@ -8,8 +9,8 @@ export interface AgentFixture extends AsyncDisposable {
   readonly agent: Agent;
   readonly target: AgentTarget;
   /**
-   * What creates a container that runs `args`; what it needs is plugged into the VM first. Its rootfs has busybox's `true`, `sh`, `cat` and
-   * `sleep` in /bin, a file /etc/passwd that cannot be executed, and PATH says /bin. Called once for each id.
+   * What creates a container that runs `args`; what it needs is plugged into the VM first. Its rootfs has busybox's `true`, `sh`, `cat`, `sleep`
+   * and `stty` in /bin, a devpts at /dev/pts, a file /etc/passwd that cannot be executed, and PATH says /bin. Called once for each id.
    */
   container(id: string, args: readonly string[]): Promise<GuestContainer>;
   /** Whether the guest parks vCPUs and lets go of disks, which Kata's does not; `true` when absent. */
@@ -29,26 +30,41 @@ export interface AgentWorld {
   readonly fixture: AgentFixture;
   readonly client: AgentClient;
   /** Creates a container; gives the id of its process. */
-  create(id: string, args: readonly string[]): Promise<GuestProcessId>;
+  create(id: string, args: readonly string[], process?: ProcessOptions): Promise<GuestProcessId>;
   /** Creates and starts one. */
-  run(id: string, args: readonly string[]): Promise<GuestProcessId>;
+  run(id: string, args: readonly string[], process?: ProcessOptions): Promise<GuestProcessId>;
+  /** Starts one more process in a container of `create` or `run`; gives its id. */
+  exec(container: string, id: string, args: readonly string[], process?: ProcessOptions): Promise<GuestProcessId>;
 }
+
+export type ProcessOptions = Partial<Pick<OciProcess, "terminal" | "consoleSize">>;
 
 /** Connects, creates the sandbox, lets `body` use it, and takes all of it down. */
 export async function withSandbox(fixture: AgentFixture, body: (world: AgentWorld) => Promise<void>): Promise<void> {
   const client = await fixture.agent.connect(fixture.target, quietCall());
-  const create = async (id: string, args: readonly string[]) => {
-    await client.createContainer(await fixture.container(id, args), quietCall());
+  const specs = new Map<string, OciProcess>();
+  const create = async (id: string, args: readonly string[], options: ProcessOptions = {}) => {
+    const request = await fixture.container(id, args);
+    const process = { ...request.spec.process, ...options };
+    specs.set(id, process);
+    await client.createContainer({ ...request, spec: { ...request.spec, process } }, quietCall());
     return { container: id, exec: id };
   };
-  const run = async (id: string, args: readonly string[]) => {
-    const process = await create(id, args);
+  const run = async (id: string, args: readonly string[], options?: ProcessOptions) => {
+    const process = await create(id, args, options);
     await client.startContainer(id, quietCall());
     return process;
   };
+  const exec = async (container: string, id: string, args: readonly string[], options: ProcessOptions = {}) => {
+    const spec = specs.get(container);
+    if (!spec) throw new Error(`there is no container ${container}`);
+    const { consoleSize: _, ...rest } = spec;
+    await client.execProcess({ container, exec: id }, { ...rest, terminal: false, ...options, args }, quietCall());
+    return { container, exec: id };
+  };
   try {
     await client.createSandbox({ hostname: "box", sandbox: "box", storages: [] }, quietCall());
-    await body({ fixture, client, create, run });
+    await body({ fixture, client, create, run, exec });
   } finally {
     await client.close();
     await cleanUp(fixture);

@@ -1,10 +1,10 @@
 import { constants } from "node:os";
-import { TapvisorError } from "../../base/errors.ts";
+import { isTapvisorError } from "../../base/errors.ts";
 import { MiB } from "../../base/units.ts";
-import type { GuestContainer, GuestProcessId, GuestResources, GuestStorage } from "../../contracts/agent.ts";
+import type { GuestContainer, GuestProcessId, GuestProcessInfo, GuestResources, GuestStorage } from "../../contracts/agent.ts";
 import type { GuestSandboxOptions } from "../../contracts/agent-system.ts";
 import type { GuestDisk } from "../../contracts/hypervisor.ts";
-import type { OciResources } from "../../contracts/oci.ts";
+import type { OciProcess, OciResources } from "../../contracts/oci.ts";
 import type { ContainerStats } from "../../contracts/stats.ts";
 import { unlessAborted } from "./aborting.ts";
 import { agentError } from "./agent-error.ts";
@@ -13,9 +13,9 @@ import { checkDevices, diskAt, nodeOf } from "./disks.ts";
 import { changedLimits, checkLimits } from "./limits.ts";
 import { checkMounts, diskOf, existsInGuest, type Plugged } from "./mounts.ts";
 import { FakeNetwork } from "./network.ts";
-import type { FakeProcess } from "./process.ts";
-import { type FakePrograms, findProgram } from "./programs.ts";
-import { statsOf } from "./stats.ts";
+import type { FakeProcess, TerminalSize } from "./process.ts";
+import { type FakePrograms, runnable } from "./programs.ts";
+import { processInfo, statsOf } from "./stats.ts";
 import { FakeSystem } from "./system.ts";
 import { FakeVcpus } from "./vcpus.ts";
 
@@ -86,26 +86,45 @@ export class FakeGuest {
     const { process, request } = this.#container("StartContainer", id);
     if (process.state !== "created")
       throw agentError("StartContainer", "FAILED_PRECONDITION", `the container is ${process.state}, wanted created`);
-    const command = request.spec.process.args[0] ?? "";
-    const program = findProgram(this.#programs, command);
-    if (program === undefined) {
-      process.end(127);
-      throw new TapvisorError("COMMAND_NOT_FOUND", `Cannot run "${command}" in container "${id}": it does not exist there`, {
-        data: { command, exitCode: 127 },
-        hint: "add it to world.programs",
-      });
+    try {
+      process.start(runnable(this.#programs, request.spec.process, `container "${id}"`));
+    } catch (error) {
+      process.end(isTapvisorError(error) && error.code === "COMMAND_NOT_EXECUTABLE" ? 126 : 127);
+      throw error;
     }
-    if (program === "not-executable") {
-      process.end(126);
-      throw new TapvisorError("COMMAND_NOT_EXECUTABLE", `Cannot run "${command}" in container "${id}": it cannot be executed`, {
-        data: { command, exitCode: 126 },
-      });
+  }
+
+  /** @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE, AGENT_FAILED; there is no such process then. */
+  execProcess({ container: id, exec }: GuestProcessId, spec: OciProcess): void {
+    const container = this.#container("ExecProcess", id);
+    this.#inState("ExecProcess", id, "running");
+    if (exec === id || container.execs.has(exec)) throw agentError("ExecProcess", "ALREADY_EXISTS", `there is a process ${exec}`);
+    if (spec.args.length === 0) throw agentError("ExecProcess", "INVALID_ARGUMENT", "no command");
+    const program = runnable(this.#programs, spec, `process "${exec}" of container "${id}"`);
+    container.addExec(exec, spec).start(program);
+  }
+
+  /** @throws AGENT_FAILED FAILED_PRECONDITION when the process has no terminal or has not been started. */
+  resizeTty(id: GuestProcessId, size: TerminalSize): void {
+    const refuse = (status: string, reason: string) => agentError("TtyWinResize", status, reason);
+    const process = this.process("TtyWinResize", id);
+    const { rows, columns } = size;
+    for (const each of [rows, columns]) {
+      if (!(Number.isInteger(each) && each >= 1 && each <= 65_535)) throw refuse("INVALID_ARGUMENT", `${rows} rows and ${columns} columns`);
     }
-    process.start(program);
+    if (!process.size) throw refuse("FAILED_PRECONDITION", "the process has no terminal");
+    if (process.state === "created") throw refuse("FAILED_PRECONDITION", "the process is created, wanted running");
+    process.resize(size);
+  }
+
+  listProcesses(id: string): readonly GuestProcessInfo[] {
+    return this.#container("ListProcesses", id).running.map(processInfo);
   }
 
   removeContainer(id: string): void {
-    this.containers.get(id)?.process.end(128 + constants.signals.SIGKILL);
+    const container = this.containers.get(id);
+    container?.process.end(128 + constants.signals.SIGKILL);
+    container?.endExecs();
     this.containers.delete(id);
   }
 
@@ -116,25 +135,34 @@ export class FakeGuest {
 
   /** A process that can be read and written. @throws AGENT_FAILED NOT_FOUND. */
   process(method: string, { container, exec }: GuestProcessId): FakeProcess {
-    const { process } = this.#container(method, container);
-    if (exec !== container) throw agentError(method, "NOT_FOUND", `container ${container} has no process ${exec}`);
-    return process;
+    const { process, execs } = this.#container(method, container);
+    const found = exec === container ? process : execs.get(exec);
+    if (found) return found;
+    throw agentError(method, "NOT_FOUND", `container ${container} has no process ${exec}`);
+  }
+
+  /** No more goes into a process; a terminal stays open, and one that is gone needs no end. */
+  closeStdin({ container, exec }: GuestProcessId): void {
+    const found = this.containers.get(container);
+    const process = exec === container ? found?.process : found?.execs.get(exec);
+    if (!process?.size) process?.stdin.end();
   }
 
   /** Delivers a signal to one process, or to all of the container; what has gone has had it. */
   signalProcess({ container, exec }: GuestProcessId, signal: number, all: boolean): void {
     if (!Number.isInteger(signal) || signal < 1 || signal > 64)
       throw agentError("SignalProcess", "INVALID_ARGUMENT", `no signal ${signal}`);
-    const process = this.containers.get(container)?.process;
-    if (all || exec === "" || exec === container) process?.signal(signal);
+    const found = this.containers.get(container);
+    if (all || exec === "") for (const process of found?.running ?? []) process.signal(signal);
+    else (exec === container ? found?.process : found?.execs.get(exec))?.signal(signal);
   }
 
   pauseContainer(id: string): void {
-    this.#inState("PauseContainer", id, "running").pause();
+    for (const process of this.#inState("PauseContainer", id, "running").running) process.pause();
   }
 
   resumeContainer(id: string): void {
-    this.#inState("ResumeContainer", id, "paused").resume();
+    for (const process of this.#inState("ResumeContainer", id, "paused").running) process.resume();
   }
 
   /** All that is present is set, or nothing; the rules for devices stay those of the creation. */
@@ -193,10 +221,11 @@ export class FakeGuest {
     if (holder) throw agentError("ReleaseDisk", "FAILED_PRECONDITION", `${holder} uses the ${driver} disk at ${address}`);
   }
 
-  #inState(method: string, id: string, wanted: "running" | "paused"): FakeProcess {
-    const { process } = this.#container(method, id);
+  #inState(method: string, id: string, wanted: "running" | "paused"): FakeContainer {
+    const container = this.#container(method, id);
+    const { process } = container;
     const state = process.paused ? "paused" : process.state;
-    if (state === wanted) return process;
+    if (state === wanted) return container;
     throw agentError(method, "FAILED_PRECONDITION", `the container is ${state}, wanted ${wanted}`);
   }
 

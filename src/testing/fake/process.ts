@@ -5,7 +5,12 @@ import type { OciProcess } from "../../contracts/oci.ts";
 import { BytePipe } from "./byte-pipe.ts";
 import type { FakeProcessContext, FakeProgram } from "./programs.ts";
 
-const { SIGKILL, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
+const { SIGINT, SIGKILL, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
+
+export interface TerminalSize {
+  readonly rows: number;
+  readonly columns: number;
+}
 
 /** How much a program reads at once, bytes. */
 const CHUNK = 65_536;
@@ -13,8 +18,15 @@ const CHUNK = 65_536;
 /** Those that do not end a process by default. Stopping one is not shown by this world. */
 const HARMLESS: ReadonlySet<number> = new Set([SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU]);
 
+/** What a terminal makes of these bytes of its input, as long as no program asks it for something else. */
+const CTRL_C = 3;
+const CTRL_D = 4;
+
 /** A process in a guest of the fake world. */
 export class FakeProcess {
+  /** As its container counts it. */
+  readonly pid: number;
+  readonly spec: OciProcess;
   readonly stdin = new BytePipe();
   readonly stdout = new BytePipe();
   readonly stderr: BytePipe;
@@ -24,7 +36,8 @@ export class FakeProcess {
   exitCode: number | undefined;
   /** Frozen: its program gets no further than its next read, write or end. */
   paused = false;
-  readonly #spec: OciProcess;
+  #size: TerminalSize | undefined;
+  #startedMs = 0;
   readonly #killed = new AbortController();
   readonly #traps = new Map<number, () => void>();
   #settle: (exitCode: number) => void = () => {};
@@ -33,16 +46,48 @@ export class FakeProcess {
   #thawed: Promise<void> = Promise.resolve();
   #thaw: () => void = () => {};
 
-  constructor(spec: OciProcess) {
-    this.#spec = spec;
+  constructor(spec: OciProcess, pid: number) {
+    this.spec = spec;
+    this.pid = pid;
+    const { height: rows, width: columns } = spec.consoleSize ?? { height: 0, width: 0 };
+    this.#size = spec.terminal ? { rows, columns } : undefined;
     this.stderr = spec.terminal ? this.stdout : new BytePipe();
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
   }
 
+  /** The size of its terminal; `undefined` when it has none. */
+  get size(): TerminalSize | undefined {
+    return this.#size;
+  }
+
+  /** How long ago it was started. */
+  get elapsedMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+
+  /** Gives its terminal, which it must have, another size. */
+  resize(size: TerminalSize): void {
+    this.#size = size;
+    this.signal(SIGWINCH);
+  }
+
+  /** How much of the input it took, as `BytePipe.write`. Of a terminal's, Ctrl-C is a SIGINT and Ctrl-D the end. */
+  async input(data: Uint8Array, signal: AbortSignal): Promise<number> {
+    if (!this.#size) return this.stdin.write(data, signal);
+    const special = data.findIndex((byte) => byte === CTRL_C || byte === CTRL_D);
+    if (special > 0) return this.stdin.write(data.subarray(0, special), signal);
+    if (special < 0) return this.stdin.write(data, signal);
+    if (this.state === "exited") return 0;
+    if (data[0] === CTRL_C) this.signal(SIGINT);
+    else this.stdin.end();
+    return 1;
+  }
+
   start(program: FakeProgram): void {
     this.state = "running";
+    this.#startedMs = performance.now();
     void this.#run(program);
   }
 
@@ -101,13 +146,14 @@ export class FakeProcess {
   }
 
   #context(): FakeProcessContext {
-    const { args, env } = this.#spec;
+    const { args, env } = this.spec;
     return {
       args,
       env: Object.fromEntries(env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)])),
       stdin: this.#input(),
       write: this.#output(this.stdout),
       writeErr: this.#output(this.stderr),
+      terminal: () => this.#size,
       signal: this.#killed.signal,
       trap: (signal, handler) => void this.#traps.set(signal, handler),
     };

@@ -1,4 +1,6 @@
 import { onceAborted } from "../../base/deadline.ts";
+import { TapvisorError } from "../../base/errors.ts";
+import type { OciProcess } from "../../contracts/oci.ts";
 
 /** What a scripted program sees. */
 export interface FakeProcessContext {
@@ -9,6 +11,8 @@ export interface FakeProcessContext {
   /** Writes to the standard output; waits while its pipe is full. */
   write(data: string | Uint8Array): Promise<void>;
   writeErr(data: string | Uint8Array): Promise<void>;
+  /** The size of its terminal now; `undefined` when it has none. A change of it is a SIGWINCH. */
+  terminal(): { readonly rows: number; readonly columns: number } | undefined;
   /** Fires when the process is killed; what the program does after that nobody sees. */
   readonly signal: AbortSignal;
   /** Handles a signal (its number) in place of being killed by it. SIGKILL cannot be handled. */
@@ -58,8 +62,23 @@ export function defaultPrograms(): FakePrograms {
   };
 }
 
+/** The program of a process. @throws COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE. */
+export function runnable(programs: FakePrograms, { args: [command = ""] }: Pick<OciProcess, "args">, subject: string): FakeProgram {
+  const program = findProgram(programs, command);
+  if (program === undefined) {
+    throw new TapvisorError("COMMAND_NOT_FOUND", `Cannot run "${command}" in ${subject}: it does not exist there`, {
+      data: { command, exitCode: 127 },
+      hint: "add it to world.programs",
+    });
+  }
+  if (program !== "not-executable") return program;
+  throw new TapvisorError("COMMAND_NOT_EXECUTABLE", `Cannot run "${command}" in ${subject}: it cannot be executed`, {
+    data: { command, exitCode: 126 },
+  });
+}
+
 /** The program that a command names; system directories are searched as PATH would be. */
-export function findProgram(programs: FakePrograms, command: string): FakeProgram | "not-executable" | undefined {
+function findProgram(programs: FakePrograms, command: string): FakeProgram | "not-executable" | undefined {
   const name = Object.hasOwn(programs, command) ? command : command.replace(/^\/(usr\/)?s?bin\//, "");
   return Object.hasOwn(programs, name) ? programs[name] : undefined;
 }

@@ -5,6 +5,7 @@ import type { DiskIntent, GuestDisk, ShareEntry } from "../../contracts/hypervis
 import type { OciResources } from "../../contracts/oci.ts";
 import type { FakeContainer } from "./container.ts";
 import type { FakeDisk } from "./disks.ts";
+import type { TerminalSize } from "./process.ts";
 import type { FakeVm } from "./vm.ts";
 
 /** Everything the fake world holds, as plain data: two snapshots are equal when nothing was left and nothing is missing. */
@@ -48,6 +49,10 @@ export interface GuestSnapshot {
     readonly state: "created" | "running" | "exited";
     readonly paused: boolean;
     readonly exitCode: number | null;
+    /** The other processes that run in it. */
+    readonly execs: readonly { readonly id: string; readonly args: readonly string[]; readonly terminal: TerminalSize | null }[];
+    /** The size of its own process's terminal. */
+    readonly terminal: TerminalSize | null;
     readonly devices: readonly GuestDevice[];
     /** Those of its specification, and what updates have made of them. */
     readonly limits: OciResources;
@@ -86,10 +91,26 @@ function diskSnapshot({ intent: { id, path, format, readonly, driver, index }, g
   return { id, path, format, readonly, driver, index, guest };
 }
 
-function containerSnapshot([id, { request, process, limits }]: readonly [string, FakeContainer]): GuestSnapshot["containers"][number] {
+function containerSnapshot([id, { request, process, execs, limits }]: readonly [
+  string,
+  FakeContainer,
+]): GuestSnapshot["containers"][number] {
   const { storages, devices = [] } = request;
   const { state, paused, exitCode = null } = process;
-  return { id, storages, state, paused, exitCode, devices, limits };
+  const running = [...execs].filter(([, exec]) => exec.state === "running");
+  return {
+    id,
+    storages,
+    state,
+    paused,
+    exitCode,
+    execs: running
+      .map(([exec, { spec, size }]) => ({ id: exec, args: spec.args, terminal: size ?? null }))
+      .sort((a, b) => order(a.id, b.id)),
+    terminal: process.size ?? null,
+    devices,
+    limits,
+  };
 }
 
 function order(a: string, b: string): number {

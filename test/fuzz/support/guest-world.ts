@@ -56,6 +56,8 @@ export async function guestWorld(): Promise<GuestWorld> {
     dev: at("dev"),
     crun: at("crun"),
     busybox: "/bin/false",
+    perl: "/bin/false",
+    resolvConf: at("resolv.conf"),
     hostnameFile: at("hostname"),
     mounts: at("mounts"),
     proc: at("proc"),

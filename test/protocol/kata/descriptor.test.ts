@@ -34,7 +34,10 @@ s.test("the health service has Check and Version under /grpc.Health", () => {
 
 s.test("what Kata has no call for is a service of its own under /tapvisor.Guest", () => {
   const paths = Object.values(guestServiceDefinition).map(({ path }) => path);
-  assert.equal(paths, ["/tapvisor.Guest/SyncResources", "/tapvisor.Guest/FindDisk", "/tapvisor.Guest/ReleaseDisk"]);
+  assert.equal(
+    paths,
+    ["SyncResources", "FindDisk", "ReleaseDisk", "DescribeProcesses"].map((name) => `/tapvisor.Guest/${name}`),
+  );
 });
 
 s.test("every call of all services can encode and decode an empty request and response", () => {

@@ -3,7 +3,14 @@ import { join } from "node:path";
 import { type Agent, type Hypervisor, MiB, onceAborted, type VmIntent } from "tapvisor/plugin";
 import { type AgentFakeOptions, agentFake } from "tapvisor/plugins/agent-fake";
 import { type HypervisorFakeOptions, hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
-import { type AgentFixture, type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture, quietCall } from "tapvisor/testing";
+import {
+  type AgentFixture,
+  type FakeProcessContext,
+  type GuestBehaviour,
+  HOSTILE_TEXT,
+  type HypervisorFixture,
+  quietCall,
+} from "tapvisor/testing";
 import { containerRequest, fakeWorld, providerOf } from "../../support/fake-guest.ts";
 
 const CONSOLES: Readonly<Record<GuestBehaviour, string>> = {
@@ -50,6 +57,10 @@ export async function fakeAgentFixture(
   const { world, hypervisor, rootfs, shareIntent } = base;
   const agent = await providerOf<Agent>(agentFake({ ...options, world }), "agent", "fake");
   world.programs["/etc/passwd"] = "not-executable";
+  world.programs.stty = async (context) => {
+    await writeSize(context);
+    return 0;
+  };
   const { sh } = world.programs;
   world.programs.sh = async (context) => {
     const { args, stdin, write, writeErr } = context;
@@ -66,6 +77,11 @@ export async function fakeAgentFixture(
       const { guest } = world.vm("box") ?? {};
       const { request } = [...(guest?.containers.values() ?? [])].find((each) => each.request.spec.process.args === args) ?? {};
       if (request) guest?.oomKill(request.container);
+      return 0;
+    }
+    if (args[2] === "read line; stty size") {
+      for await (const _ of stdin) break;
+      await writeSize(context);
       return 0;
     }
     if (args[2] === "while :; do :; done") {
@@ -101,4 +117,9 @@ export async function fakeAgentFixture(
     cut: async () => world.loseAgent("box"),
     [Symbol.asyncDispose]: () => base[Symbol.asyncDispose](),
   };
+}
+
+async function writeSize({ terminal, write }: FakeProcessContext): Promise<void> {
+  const { rows, columns } = terminal() ?? { rows: 0, columns: 0 };
+  await write(`${rows} ${columns}\n`);
 }

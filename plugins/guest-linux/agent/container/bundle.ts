@@ -25,11 +25,11 @@ export function limitsCgroupOf(id: string): string {
 
 /**
  * The runtime's configuration for a container: what the request says, checked, with the parts that only the guest can decide.
- * @throws FAILED_PRECONDITION for a pid namespace, INVALID_ARGUMENT naming the field, UNIMPLEMENTED for a terminal.
+ * @throws FAILED_PRECONDITION for a pid namespace, INVALID_ARGUMENT naming the field.
  */
 export function runtimeConfig(id: string, spec: OciSpec, paths: GuestPaths): OciSpec {
   checkOpenPath(paths, "root.path", spec.root.path);
-  checkProcess(spec);
+  checkProcess(spec.process);
   for (const mount of spec.mounts) checkMount(mount, paths);
   checkLimits(spec.linux.resources ?? {});
   checkSysctl(spec.linux.sysctl);
@@ -54,8 +54,8 @@ export function killable(process: OciProcess): OciProcess & { readonly oomScoreA
   return { ...process, oomScoreAdj: Math.max(LEAST_OOM_SCORE_ADJ, process.oomScoreAdj ?? 0) };
 }
 
-function checkProcess({ process }: OciSpec): void {
-  if (process.terminal) throw new StatusError("UNIMPLEMENTED", "Cannot give the process a terminal: this agent serves none");
+/** @throws INVALID_ARGUMENT naming the field. */
+export function checkProcess(process: OciProcess): void {
   if (!process.args[0]) throw new StatusError("INVALID_ARGUMENT", "Cannot use process.args: it has no command");
   if (!process.cwd.startsWith("/")) {
     throw new StatusError("INVALID_ARGUMENT", `Cannot use process.cwd ${JSON.stringify(process.cwd)}: wanted an absolute path`);

@@ -31,10 +31,24 @@ export async function killCgroup(directory: string): Promise<void> {
 /** Signals every process of a cgroup and of those below it. */
 export async function signalCgroup(directory: string, signal: number): Promise<void> {
   for (const each of await withChildren(directory)) {
-    const pids = await ignoreMissing(readFile(join(each, "cgroup.procs"), "utf8"));
     // In the same turn as the read: the kernel hands numbers out in a circle, so one that was a member's an instant ago is nobody else's yet.
-    for (const pid of pids?.split("\n") ?? []) if (Number(pid) > 1) signalIfThere(Number(pid), signal);
+    for (const pid of await pidsIn(each)) signalIfThere(pid, signal);
   }
+}
+
+/** The processes of a cgroup and of those below it, as the guest counts them. */
+export async function pidsOfCgroup(directory: string): Promise<readonly number[]> {
+  const pids: number[] = [];
+  for (const each of await withChildren(directory)) pids.push(...(await pidsIn(each)));
+  return pids;
+}
+
+async function pidsIn(directory: string): Promise<readonly number[]> {
+  const pids = await ignoreMissing(readFile(join(directory, "cgroup.procs"), "utf8"));
+  return (pids ?? "")
+    .split("\n")
+    .map(Number)
+    .filter((pid) => pid > 1); // 0 is a process of a namespace above this one
 }
 
 /** Removes a cgroup that has no processes any more, with those below it. */

@@ -4,7 +4,7 @@ import { checkId, messageOf, type OciSpec } from "tapvisor/plugin";
 import { type CreateContainerRequest, ociFromWire } from "tapvisor/protocol";
 import { type Agent, checkUnused } from "../agent.ts";
 import { GuestProcess } from "../process/guest-process.ts";
-import { openPipes } from "../process/pipes.ts";
+import { openStreams } from "../process/open-streams.ts";
 import { StatusError } from "../status.ts";
 import { mountStorages, reserveStorages } from "../storage/mount.ts";
 import { planStorages } from "../storage/plan.ts";
@@ -46,7 +46,7 @@ export async function createContainer(agent: Agent, request: CreateContainerRequ
       // All of them run to their end, also when one fails: what is still being made could not be undone.
       const mounted = mountStorages(steps, container.held, agent, signal);
       const done = await Promise.allSettled([
-        openPipes(agent.fifos).then((pipes) => container.created(new GuestProcess(pipes))),
+        openStreams(agent, config.process).then((streams) => container.created(new GuestProcess(streams))),
         withDevices(withHooks(config, hooks), devices, agent, signal).then((whole) => configure(container, whole, mounted)),
         mounted,
         makeCgroup(agent.paths.cgroups, cgroupOf(id)),

@@ -4,11 +4,11 @@ import { checkId, type OciProcess } from "tapvisor/plugin";
 import { processFromWire, type WireProcess } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
 import { GuestProcess } from "../process/guest-process.ts";
-import { openPipes, type ProcessPipes } from "../process/pipes.ts";
-import { execInContainer, runContainer } from "../runtime/crun.ts";
+import { openStreams } from "../process/open-streams.ts";
+import { execInContainer, type ProcessStreams, runContainer } from "../runtime/crun.ts";
 import { commandSearch } from "../runtime/find-command.ts";
 import { StatusError } from "../status.ts";
-import { killable } from "./bundle.ts";
+import { checkProcess, killable } from "./bundle.ts";
 import { killCgroup } from "./cgroup.ts";
 import type { GuestContainer } from "./guest-container.ts";
 import { withUserIds } from "./resolve-user.ts";
@@ -24,7 +24,7 @@ export function startContainer(container: GuestContainer, signal: AbortSignal): 
       runtimeProgram: files.runtime.program,
       logFile,
       search: commandSearch(files.rootfs, container.config.process),
-      run: (pipes: ProcessPipes) => runContainer(files.runtime, id, files.directory, logFile, pipes),
+      run: (streams: ProcessStreams) => runContainer(files.runtime, id, files.directory, logFile, streams),
     };
     try {
       await init.start(launch, signal);
@@ -47,7 +47,7 @@ export async function startExec(
   const command = checkedProcess(wire);
   container.need("execute in the container", "running");
   const { files } = container;
-  const process = new GuestProcess(await openPipes(agent.fifos));
+  const process = new GuestProcess(await openStreams(agent, command));
   const [processFile, logFile] = [join(files.directory, `${id}.json`), join(files.directory, `${id}.log`)];
   try {
     container.addProcess(id, process);
@@ -62,7 +62,7 @@ export async function startExec(
         runtimeProgram: files.runtime.program,
         logFile,
         search: commandSearch(files.rootfs, command),
-        run: (pipes) => execInContainer(files.runtime, container.id, processFile, logFile, pipes),
+        run: (streams) => execInContainer(files.runtime, container.id, processFile, logFile, streams),
       },
       signal,
     );
@@ -75,8 +75,7 @@ export async function startExec(
 function checkedProcess(wire: WireProcess | null): OciProcess {
   if (!wire) throw new StatusError("INVALID_ARGUMENT", "Cannot execute in the container: the request has no process");
   const process = processFromWire(wire);
-  if (process.terminal) throw new StatusError("UNIMPLEMENTED", "Cannot give the process a terminal: this agent serves none");
-  if (!process.args[0]) throw new StatusError("INVALID_ARGUMENT", "Cannot use process.args: it has no command");
+  checkProcess(process);
   if (JSON.stringify(process).includes("\\u0000"))
     throw new StatusError("INVALID_ARGUMENT", "Cannot use the process: it holds a NUL character");
   return process;

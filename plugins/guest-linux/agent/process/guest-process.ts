@@ -1,9 +1,10 @@
 import { identifyProcess, type ProcessIdentity, signalProcess } from "tapvisor/plugin";
 import { awaitExec } from "../runtime/await-exec.ts";
-import type { RuntimeRun } from "../runtime/crun.ts";
+import type { ProcessStreams, RuntimeRun } from "../runtime/crun.ts";
 import type { CommandSearch } from "../runtime/find-command.ts";
 import { failureFromLog, failureFromStderr } from "../runtime/start-failure.ts";
 import { StatusError } from "../status.ts";
+import type { Terminal, TerminalSize } from "../terminal/terminal.ts";
 import type { ProcessPipes } from "./pipes.ts";
 
 /** How a process is brought to run: the call of the runtime and what explains its failure. */
@@ -11,7 +12,7 @@ export interface Launch {
   readonly runtimeProgram: string;
   readonly logFile: string;
   readonly search: CommandSearch;
-  run(pipes: ProcessPipes): RuntimeRun;
+  run(streams: ProcessStreams): RuntimeRun;
 }
 
 export type ProcessState = "created" | "starting" | "running" | "ended";
@@ -19,6 +20,8 @@ export type ProcessState = "created" | "starting" | "running" | "ended";
 /** One process in a container: its streams, its end and its exit code, which stay readable after it has ended. */
 export class GuestProcess {
   readonly pipes: ProcessPipes;
+  /** Absent: its streams are the pipes themselves. */
+  readonly terminal: Terminal | undefined;
   /** The exit code as a shell reports it. Never rejects; a process that could not start ends too (127, 126, or 125 for the runtime's failure). */
   readonly ended: Promise<number>;
   /** Settles when the start has succeeded or failed: before, what is in the streams may be the runtime's text, and nobody may read it. Never rejects. */
@@ -29,8 +32,9 @@ export class GuestProcess {
   #settle: (exitCode: number) => void = () => {};
   #decide: () => void = () => {};
 
-  constructor(pipes: ProcessPipes) {
+  constructor({ pipes, terminal }: ProcessStreams) {
     this.pipes = pipes;
+    this.terminal = terminal;
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -50,7 +54,7 @@ export class GuestProcess {
 
   /**
    * Starts it, and resolves when its own program runs, or has run and ended.
-   * When `signal` fires before, the runtime is killed: what it has started by then is in the container's cgroup.
+   * When `signal` fires before, it is ended, as soon as the runtime has said which process it is.
    * @throws FAILED_PRECONDITION when it is not in state created, or (with an exit code) when the command cannot run; INTERNAL with the runtime's reason.
    */
   async start(launch: Launch, signal: AbortSignal): Promise<void> {
@@ -60,10 +64,11 @@ export class GuestProcess {
     this.#state = "starting";
     try {
       const { ended } = await this.#launch(launch, signal);
+      if (this.terminal) this.pipes.stderr.discard(); // only the runtime's: the process writes all it has to say to the terminal
       this.#state = "running";
       void ended.then((exitCode) => this.#end(exitCode));
     } catch (error) {
-      this.pipes.discard();
+      this.#release();
       this.#end((error instanceof StatusError && error.exitCode) || RUNTIME_FAILED);
       throw error;
     } finally {
@@ -72,19 +77,21 @@ export class GuestProcess {
   }
 
   async #launch(launch: Launch, signal: AbortSignal): Promise<RuntimeRun> {
-    const run = launch.run(this.pipes);
+    const run = launch.run(this);
     this.#run = run;
-    const abort = () => run.child.kill("SIGKILL");
-    signal.addEventListener("abort", abort, { once: true });
     let over = false;
     const end = run.ended.then((exitCode) => {
       over = true;
       return exitCode;
     });
-    const pid = await Promise.race([this.pipes.pidFile.text.then(Number), end.then(() => undefined)]);
+    const known = Promise.race([this.pipes.pidFile.text.then(Number), end.then(() => undefined)]);
+    const abort = () => void endStart(run, known);
+    signal.addEventListener("abort", abort, { once: true });
+    const pid = await known;
     const seen = pid !== undefined && (await awaitExec(pid, launch.runtimeProgram, () => over));
     if (seen) this.#identity = await identifyProcess(pid);
     const failure = seen ? undefined : await this.#failure(launch, pid, await end);
+    if (!failure) await this.terminal?.ready;
     signal.removeEventListener("abort", abort);
     signal.throwIfAborted();
     if (failure) throw failure;
@@ -104,6 +111,16 @@ export class GuestProcess {
     else if (this.#identity) await signalProcess(this.#identity, unpassable);
   }
 
+  /** Sets its terminal's size; one that has ended needs none. @throws FAILED_PRECONDITION when it has no terminal, or has not been started. */
+  resize(size: TerminalSize): void {
+    const { terminal } = this;
+    if (!terminal) throw new StatusError("FAILED_PRECONDITION", "Cannot resize the terminal: the process has none");
+    if (this.#state === "created" || this.#state === "starting") {
+      throw new StatusError("FAILED_PRECONDITION", `Cannot resize the terminal: the process is ${this.#state}, wanted running`);
+    }
+    terminal.resize(size);
+  }
+
   /** Ends the runtime itself, when the process is gone and it does not notice. */
   killRuntime(): void {
     this.#run?.child.kill("SIGKILL");
@@ -111,7 +128,7 @@ export class GuestProcess {
 
   /** Releases the streams; with a process that never started, ends it. Again is nothing. */
   discard(): void {
-    this.pipes.discard();
+    this.#release();
     this.#decide();
     if (this.#state === "created") this.#end(RUNTIME_FAILED);
   }
@@ -120,16 +137,35 @@ export class GuestProcess {
     if (pid === undefined) return failureFromLog(launch.logFile, launch.search);
     if (exitCode !== 1) return undefined;
     // Set up, and over before its own program was seen: either it was quick and failed, or the kernel refused the program.
-    const chunk = await this.pipes.stderr.read(8192);
+    const stream = this.terminal ? this.pipes.stdout : this.pipes.stderr;
+    const chunk = await stream.read(8192);
     const failure = failureFromStderr(chunk.data.toString("utf8"), launch.search);
-    if (!failure) this.pipes.stderr.giveBack(chunk);
+    if (!failure) stream.giveBack(chunk);
     return failure;
+  }
+
+  #release(): void {
+    this.terminal?.end();
+    this.pipes.discard();
   }
 
   #end(exitCode: number): void {
     this.#state = "ended";
     this.#settle(exitCode);
   }
+}
+
+/** How long the runtime may take to say which process it has started, before it is killed and what it may have started is left to the cgroup, ms. */
+const SAY_MS = 1000;
+
+/** Ends what is being started. Killing the runtime alone could leave a process that nobody knows. */
+async function endStart({ child }: RuntimeRun, known: Promise<number | undefined>): Promise<void> {
+  const silent = setTimeout(() => child.kill("SIGKILL"), SAY_MS);
+  const pid = await known;
+  clearTimeout(silent);
+  // The runtime is its parent and has not collected it: the number is its own as long as the runtime runs.
+  const identity = pid === undefined || child.exitCode !== null ? undefined : await identifyProcess(pid);
+  if (identity) await signalProcess(identity, "SIGKILL");
 }
 
 /** The exit code of what could not be run though its command can. */

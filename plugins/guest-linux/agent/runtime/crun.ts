@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import type { ProcessPipes } from "../process/pipes.ts";
+import type { Terminal } from "../terminal/terminal.ts";
 
 /** Where the OCI runtime works, and how it is called. */
 export interface Runtime {
@@ -16,14 +17,20 @@ export interface RuntimeRun {
   readonly ended: Promise<number>;
 }
 
+/** Where a process's bytes go: through pipes, or through a terminal that its relay joins to them. */
+export interface ProcessStreams {
+  readonly pipes: ProcessPipes;
+  readonly terminal: Terminal | undefined;
+}
+
 /** `crun run`: makes the container of a bundle and runs its process. */
-export function runContainer(runtime: Runtime, id: string, bundle: string, log: string, pipes: ProcessPipes): RuntimeRun {
-  return foreground(runtime, log, pipes, ["run", "--bundle", bundle, "--pid-file", pipes.pidFile.path, id]);
+export function runContainer(runtime: Runtime, id: string, bundle: string, log: string, streams: ProcessStreams): RuntimeRun {
+  return foreground(runtime, log, streams, "run", ["--bundle", bundle], id);
 }
 
 /** `crun exec`: one more process in a running container. */
-export function execInContainer(runtime: Runtime, id: string, processFile: string, log: string, pipes: ProcessPipes): RuntimeRun {
-  return foreground(runtime, log, pipes, ["exec", "--process", processFile, "--pid-file", pipes.pidFile.path, id]);
+export function execInContainer(runtime: Runtime, id: string, processFile: string, log: string, streams: ProcessStreams): RuntimeRun {
+  return foreground(runtime, log, streams, "exec", ["--process", processFile], id);
 }
 
 /** `crun delete --force`: what a runtime that was killed leaves behind. */
@@ -31,17 +38,30 @@ export function deleteArguments(runtime: Runtime, id: string): readonly string[]
   return ["--root", runtime.root, "delete", "--force", id];
 }
 
-function foreground({ program, root }: Runtime, log: string, pipes: ProcessPipes, command: readonly string[]): RuntimeRun {
-  const args = ["--root", root, "--log", log, "--log-format", "json", ...command];
+function foreground(
+  { program, root }: Runtime,
+  log: string,
+  { pipes, terminal }: ProcessStreams,
+  verb: string,
+  options: readonly string[],
+  id: string,
+): RuntimeRun {
+  const console = terminal ? ["--console-socket", terminal.socketPath] : [];
+  const args = ["--root", root, "--log", log, "--log-format", "json", verb, ...options, ...console, "--pid-file", pipes.pidFile.path, id];
+  const [input, output, error] = pipes.childEnds;
   let child: ChildProcess;
   try {
-    child = spawn(program, args, { stdio: [...pipes.childEnds], env: {} });
+    child = spawn(program, args, { stdio: terminal ? ["ignore", "ignore", error] : [input, output, error], env: {} });
   } finally {
-    pipes.closeChildEnds();
+    if (!terminal) pipes.closeChildEnds(); // else they are the relay's
   }
   const ended = new Promise<number>((resolve) => {
-    child.once("error", () => resolve(-1));
-    child.once("exit", (code, signal) => resolve(code ?? 128 + (signal ? constants.signals[signal] : 0)));
+    const end = (exitCode: number) => {
+      terminal?.end();
+      resolve(exitCode);
+    };
+    child.once("error", () => end(-1));
+    child.once("exit", (code, signal) => end(code ?? 128 + (signal ? constants.signals[signal] : 0)));
   });
   return { child, ended };
 }

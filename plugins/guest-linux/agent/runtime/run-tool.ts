@@ -5,8 +5,8 @@ import { ToolError } from "./tool-error.ts";
 /** Runs a tool of the guest to its end and answers its output. Arguments are never put together into a command line. */
 export type RunTool = (args: readonly string[], signal?: AbortSignal) => Promise<string>;
 
-/** More than any of these tools has to say. */
-const MAX_OUTPUT_BYTES = 64 * 1024;
+/** What is kept of a tool's output: more than any has to say, but for a list of all processes. */
+const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 /**
  * Runs `program`, which may be a multi-call binary such as busybox; with a niceness of 19 only when nothing else wants the processor.

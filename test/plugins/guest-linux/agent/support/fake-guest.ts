@@ -49,6 +49,7 @@ export async function fakeGuest(): Promise<FakeGuest> {
     sys: at("sys"),
     dev: at("dev"),
     crun: at("crun"),
+    perl: "/usr/bin/perl",
     busybox: "/usr/bin/env", // runs mkfifo and sh of the host in busybox's place
     hostnameFile: at("hostname"),
     resolvConf: at("kata/sandbox/resolv.conf"),
