@@ -149,7 +149,9 @@ export const config: readonly Property[] = [
     make: () =>
       fc.property(fc.oneof({ weight: 9, arbitrary: container }, { weight: 1, arbitrary: anything }), (options) => {
         try {
-          assertPlain(containerConfig(options));
+          const made = containerConfig(options);
+          assertPlain(made);
+          assert.ok(Number.isSafeInteger(made.shmBytes) && made.shmBytes > 0, `${made.shmBytes} bytes`);
         } catch (error) {
           if (error instanceof assert.Assertion) throw error;
           assertRefusal(error, ["INVALID_INPUT"]);
