@@ -17,12 +17,15 @@ class FrameHeads {
   #headBytes = 0;
   #wanted = FRAME_HEADER_BYTES;
   #skip: number;
+  readonly #goAways: boolean;
 
-  constructor(preface: number) {
+  /** Skips `preface` bytes first; `goAways`: the head of a GOAWAY has its payload too. */
+  constructor(preface: number, goAways: boolean) {
     this.#skip = preface;
+    this.#goAways = goAways;
   }
 
-  /** Calls `look` with each head that ends in the chunk (a GOAWAY's has its payload too) until it answers something, and answers that. */
+  /** Calls `look` with each head that ends in the chunk until it answers something, and answers that. */
   read(chunk: Buffer, look: (length: number, type: number, head: Buffer) => string | undefined): string | undefined {
     for (let at = 0; at < chunk.length; ) {
       const skipped = Math.min(this.#skip, chunk.length - at);
@@ -34,7 +37,7 @@ class FrameHeads {
       at += part;
       if (this.#headBytes < this.#wanted) return undefined;
       const [length, type] = [this.#head.readUIntBE(0, 3), this.#head.readUInt8(3)];
-      if (type === TYPE.goAway && length >= GO_AWAY_BYTES && this.#wanted === FRAME_HEADER_BYTES) {
+      if (this.#goAways && type === TYPE.goAway && this.#wanted === FRAME_HEADER_BYTES) {
         this.#wanted += GO_AWAY_BYTES;
         continue;
       }
@@ -54,8 +57,8 @@ class FrameHeads {
  * an error in the protocol the client waits, without reading, for the server to hang up.
  */
 export class Http2Guard {
-  readonly #received = new FrameHeads(0);
-  readonly #sent = new FrameHeads(PREFACE_BYTES);
+  readonly #received = new FrameHeads(0, false);
+  readonly #sent = new FrameHeads(PREFACE_BYTES, true);
   /** Of the block of headers that is being received, bytes. */
   #block = 0;
 

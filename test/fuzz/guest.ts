@@ -1,5 +1,12 @@
+import { posix } from "node:path";
 import fc from "fast-check";
+import { ociFromWire, type StorageMessage, type WireSpec } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
+import { runtimeConfig } from "../../plugins/guest-linux/agent/container/bundle.ts";
+import { GUEST_PATHS, type GuestPaths } from "../../plugins/guest-linux/agent/guest-paths.ts";
+import { statusOf } from "../../plugins/guest-linux/agent/status.ts";
+import { planStorages } from "../../plugins/guest-linux/agent/storage/plan.ts";
+import { decode } from "../../plugins/guest-linux/agent/wire/decode.ts";
 import { encode } from "../../plugins/guest-linux/agent/wire/encode.ts";
 import { messageType, methodsOf } from "../../plugins/guest-linux/agent/wire/schema.ts";
 import { serviceDefinition } from "../../plugins/guest-linux/agent/wire/service.ts";
@@ -160,7 +167,56 @@ async function make(world: GuestWorld, { service, method, message }: Request, wr
 /** How often each status was the answer, for looking whether requests get far. */
 export const answered = new Map<string, number>();
 
+const PATHS: GuestPaths = { ...GUEST_PATHS, open: ["/here/kata", "/here/tapvisor"], own: "/here/own" };
+const isInside = (path: string, directories: readonly string[]) =>
+  directories.some((each) => path.startsWith(`${each}/`)) && posix.normalize(path) === path && !path.includes("\0");
+
+function refused(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof assert.Assertion) throw error;
+    assert.ok(statusOf(error).status !== "INTERNAL", String(error));
+  }
+}
+
 export const guest: readonly Property[] = [
+  {
+    name: "guest agent: whatever storages a client names, what is made and mounted is below the open directories",
+    runs: 4000,
+    make: () =>
+      fc.property(storages, (named) => {
+        refused(() => {
+          const messages = (placed(named, "/here") as Omit<StorageMessage, "driver_options">[]).map((each) => ({
+            ...each,
+            driver_options: [],
+          }));
+          for (const step of planStorages(messages, PATHS, "/here/own/containers/c")) {
+            const path = step.kind === "mount" ? step.target : step.path;
+            assert.ok(isInside(path, [...PATHS.open, PATHS.own]), path);
+          }
+        });
+      }),
+  },
+  {
+    name: "guest agent: whatever configuration a client sends, what a container is given of the guest is below the open directories",
+    runs: 1500,
+    make: () =>
+      fc.property(spec, (message) => {
+        refused(() => {
+          const type = messageType("grpc.Spec");
+          const wire = decode(type, encode(type, placed(message, "/here") as Record<string, unknown>)) as unknown as WireSpec;
+          const { root, mounts, linux } = runtimeConfig("c", ociFromWire(wire), PATHS);
+          assert.ok(isInside(root.path, PATHS.open), root.path);
+          for (const { type, source, options } of mounts) {
+            if (type === "bind" || options.some((option) => /^r?bind$/.test(option))) assert.ok(isInside(source, PATHS.open), source);
+          }
+          assert.ok(
+            ["mount", "pid", "cgroup"].every((wanted) => linux.namespaces.some(({ type, path }) => type === wanted && path === undefined)),
+          );
+        });
+      }),
+  },
   {
     name: "guest agent: whatever a client asks, each call ends in a status, none is a defect, and nothing outside of the guest's directories changes",
     runs: 150,

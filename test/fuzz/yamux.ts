@@ -20,8 +20,8 @@ import type { Property } from "./support/property.ts";
 const ZEROS = Buffer.alloc(WINDOW_BYTES);
 const HEADER_BYTES = 12;
 const MAX_STREAMS = 4;
-/** What may wait for a peer that does not read: 1024 answers and the one that is too many, and a batch of stream frames. */
-const MOST_QUEUED = 1025 * HEADER_BYTES + 256 * 1024;
+/** What may wait for a peer that does not read: 1024 answers and the one that is too many, and a frame of each stream. */
+const MOST_QUEUED = (1025 + 2 * MAX_STREAMS) * HEADER_BYTES;
 
 const ids = fc.oneof({ weight: 9, arbitrary: fc.nat(12) }, { weight: 1, arbitrary: fc.nat(0xffffffff) });
 const flags = fc.oneof(
@@ -44,11 +44,23 @@ const flood = fc
     ...Array<Buffer>(times).fill(Buffer.concat([encodeHeader(TYPE.data, 0, id, 100_000), ZEROS.subarray(0, 100_000)])),
   ]);
 const pings = fc
-  .constantFrom(10, 900, 1200)
+  .constantFrom(10, 900, 5000)
   .map((count) => [Buffer.concat(Array<Buffer>(count).fill(encodeHeader(TYPE.ping, FLAG.syn, 0, 1)))]);
+/** One side's streams, in order. */
+const openings = fc
+  .tuple(fc.constantFrom(1, 2), fc.nat(8))
+  .map(([first, count]) => Array.from({ length: count }, (_, index) => encodeHeader(TYPE.window, FLAG.syn, first + 2 * index, 0)));
 const whole = fc.array(fc.oneof(control, data, opening).map((one) => [one])).map((all) => all.flat());
 const conversation = fc
-  .array(fc.oneof({ weight: 6, arbitrary: whole }, { weight: 2, arbitrary: flood }, { weight: 1, arbitrary: pings }), { maxLength: 4 })
+  .array(
+    fc.oneof(
+      { weight: 6, arbitrary: whole },
+      { weight: 2, arbitrary: flood },
+      { weight: 2, arbitrary: openings },
+      { weight: 1, arbitrary: pings },
+    ),
+    { maxLength: 4 },
+  )
   .map((parts) => Buffer.concat(parts.flat()));
 const hostile = fc.oneof(
   { weight: 4, arbitrary: conversation },
@@ -96,7 +108,10 @@ async function heldBy(stream: Duplex): Promise<number> {
   return bytes;
 }
 
-const script = fc.array(fc.uint8Array({ maxLength: 400 }), { minLength: 1, maxLength: 5 });
+const pattern = fc
+  .tuple(fc.nat(7000), fc.nat(255))
+  .map(([length, from]) => Buffer.from(Array.from({ length }, (_, index) => from + index)));
+const script = fc.array(fc.oneof(fc.uint8Array({ maxLength: 400 }), pattern), { minLength: 1, maxLength: 5 });
 
 export const yamux: readonly Property[] = [
   {
@@ -164,7 +179,8 @@ export const yamux: readonly Property[] = [
         fc.array(script, { minLength: 1, maxLength: 5 }),
         fc.infiniteStream(fc.nat(4)),
         splits,
-        async (scripts, order, sizes) => {
+        fc.boolean(),
+        async (scripts, order, sizes, late) => {
           const left = scripts.map((payloads, index) => {
             const id = index * 2 + 1;
             const frames = payloads.map((payload) => Buffer.concat([encodeHeader(TYPE.data, 0, id, payload.length), payload]));
@@ -179,16 +195,20 @@ export const yamux: readonly Property[] = [
           }
           const session = new YamuxSession({ role: "server", output: { write: async () => {}, close: () => {} } });
           const got: Buffer[][] = [];
+          const readers: (() => unknown)[] = [];
           let ends = 0;
           session.onStream = (stream) => {
             const chunks: Buffer[] = [];
             got.push(chunks);
-            stream.on("data", (chunk: Buffer) => chunks.push(Buffer.from(chunk)));
+            const read = () => stream.on("data", (chunk: Buffer) => chunks.push(Buffer.from(chunk)));
+            if (late) readers.push(read);
+            else read();
             stream.on("end", () => {
               ends += 1;
             });
           };
           for (const piece of split(Buffer.concat([...opened, ...mixed]), sizes)) session.receive(piece);
+          for (const read of readers) read();
           await turns(3);
           assert.not(session.ended);
           assert.is(ends, scripts.length);

@@ -54,11 +54,15 @@ export function mutated(valid: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Buffer> {
   return fc.tuple(valid, edits).map(([bytes, all]) => edited(bytes, all));
 }
 
-/** Cuts bytes into pieces of these sizes, over and over. */
+/** More of them are only slower. */
+const MOST_PIECES = 2000;
+
+/** Cuts bytes into pieces of these sizes, over and over; larger ones where there are very many bytes. */
 export function split(bytes: Buffer, sizes: readonly number[]): Buffer[] {
   const pieces: Buffer[] = [];
+  const least = Math.ceil(bytes.length / MOST_PIECES);
   for (let from = 0; from < bytes.length; ) {
-    const size = sizes[pieces.length % sizes.length] ?? bytes.length;
+    const size = Math.max(least, sizes[pieces.length % sizes.length] ?? bytes.length);
     pieces.push(bytes.subarray(from, from + size));
     from += size;
   }

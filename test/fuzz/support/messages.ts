@@ -35,7 +35,7 @@ function fieldOf({ shape, type }: Field): fc.Arbitrary<unknown> {
   if (shape === "map") return fc.dictionary(text, one, { maxKeys: 3 });
   if (shape === "single") return one;
   const many = fc.tuple(one, fc.constantFrom(65, 300)).map(([each, count]) => Array<unknown>(count).fill(each));
-  return fc.oneof({ weight: 30, arbitrary: fc.array(one, { maxLength: 3 }) }, { weight: 1, arbitrary: many });
+  return fc.oneof({ weight: 12, arbitrary: fc.array(one, { maxLength: 3 }) }, { weight: 1, arbitrary: many });
 }
 
 function anyOf(type: Field["type"]): fc.Arbitrary<unknown> {
@@ -44,7 +44,7 @@ function anyOf(type: Field["type"]): fc.Arbitrary<unknown> {
     case "bool":
       return fc.boolean();
     case "bytes":
-      return fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes));
+      return fc.uint8Array({ maxLength: 60, size: "max" }).map((bytes) => Buffer.from(bytes));
     case "double":
       return fc.double();
     case "int32":
@@ -63,5 +63,5 @@ function anyOf(type: Field["type"]): fc.Arbitrary<unknown> {
 /** Mostly numbers that are exact, else no message of many would get past the first one. */
 function long(min: bigint, max: bigint): fc.Arbitrary<string> {
   const exact = fc.oneof(fc.bigInt({ min: 0n, max: 1000n }), fc.bigInt({ min: 0n, max: 2n ** 53n - 1n }));
-  return fc.oneof({ weight: 30, arbitrary: exact }, { weight: 1, arbitrary: fc.bigInt({ min, max }) }).map(String);
+  return fc.oneof({ weight: 300, arbitrary: exact }, { weight: 1, arbitrary: fc.bigInt({ min, max }) }).map(String);
 }
