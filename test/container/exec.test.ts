@@ -131,7 +131,7 @@ const BAD: readonly [string, unknown, unknown, string][] = [
   ["a NUL", ["a\0b"], {}, "argv.0"],
   ["a variable with =", ["a"], { env: { "A=B": "c" } }, "env.A=B"],
   ["a relative directory", ["a"], { cwd: "here" }, "cwd"],
-  ["a bad user", ["a"], { user: { uid: -1 } }, "user"],
+  ["a bad user", ["a"], { user: { uid: -1 } }, "user.uid"],
   ["a size without a terminal", ["a"], { ttySize: { rows: 1, columns: 1 } }, "ttySize"],
   ["no rows", ["a"], { tty: true, ttySize: { rows: 0, columns: 1 } }, "ttySize.rows"],
   ["a deadline of 0", ["a"], { timeoutMs: 0 }, "timeoutMs"],

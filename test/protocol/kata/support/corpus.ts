@@ -49,8 +49,8 @@ const route = {
 const routes = { message: { Routes: [route.message] }, wire: [message(1, ...route.wire)] };
 
 const user = {
-  message: { UID: 1000, GID: 100, AdditionalGids: [4, 300], Username: "u" },
-  wire: [number(1, 1000), number(2, 100), packed(3, 4, 300), text(4, "u")],
+  message: { UID: 1000, GID: 100, AdditionalGids: [4, 300], Username: "u", Umask: { Bits: 18 } },
+  wire: [number(1, 1000), number(2, 100), packed(3, 4, 300), text(4, "u"), message(1001, number(1, 18))],
 };
 const ociProcess = {
   message: {
@@ -140,8 +140,11 @@ const linux = {
           Names: ["read"],
           Action: "SCMP_ACT_ALLOW",
           Args: [{ Index: "1", Value: "2", ValueTwo: "3", Op: "SCMP_CMP_EQ" }],
+          Errno: { Number: 1 },
         },
       ],
+      Flags: ["SECCOMP_FILTER_FLAG_LOG"],
+      DefaultErrno: { Number: 38 },
     },
     RootfsPropagation: "private",
     MaskedPaths: ["/m"],
@@ -161,7 +164,15 @@ const linux = {
       8,
       text(1, "SCMP_ACT_ERRNO"),
       text(2, "SCMP_ARCH_X86_64"),
-      message(3, text(1, "read"), text(2, "SCMP_ACT_ALLOW"), message(3, number(1, 1), number(2, 2), number(3, 3), text(4, "SCMP_CMP_EQ"))),
+      message(
+        3,
+        text(1, "read"),
+        text(2, "SCMP_ACT_ALLOW"),
+        message(3, number(1, 1), number(2, 2), number(3, 3), text(4, "SCMP_CMP_EQ")),
+        message(1001, number(1, 1)),
+      ),
+      text(1001, "SECCOMP_FILTER_FLAG_LOG"),
+      message(1002, number(1, 38)),
     ),
     text(9, "private"),
     text(10, "/m"),
@@ -308,12 +319,13 @@ export const CORPUS: Readonly<Record<string, Sample>> = {
         device_handlers: ["blk"],
         storage_handlers: ["9p", "scsi"],
         supports_seccomp: true,
+        extra_features: ["tapvisor.oci"],
       },
       support_mem_hotplug_probe: true,
     },
     wire: [
       number(1, 134_217_728),
-      message(2, text(1, "1.4"), number(2, true), text(3, "blk"), text(4, "9p"), text(4, "scsi"), number(5, true)),
+      message(2, text(1, "1.4"), number(2, true), text(3, "blk"), text(4, "9p"), text(4, "scsi"), number(5, true), text(6, "tapvisor.oci")),
       number(3, true),
     ],
   },
