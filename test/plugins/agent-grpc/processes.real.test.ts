@@ -116,7 +116,7 @@ async function lastOutput({ client, exec }: Box): Promise<void> {
     assert.is(text.length, 64 * 1024);
     assert.is(await client.waitProcess(process, call()), 5);
   }
-  for (let time = 0; time < 20; time++) {
+  for (let time = 0; time < 10; time++) {
     const process = await exec(`tail-${time}`, ["sh", "-c", "seq 1 300; printf end"], { terminal: true });
     assert.is(await client.waitProcess(process, call()), 0);
     assert.match(await readAll(client, process), /300\r\nend$/, "the last words of a terminal are lost");
@@ -155,11 +155,10 @@ async function threeHundredInARow(box: Box): Promise<void> {
   const { client, exec } = box;
   const some = async (from: number, count: number) => {
     for (let index = from; index < from + count; index++) {
-      const process = await exec(`row${index}`, ["sh", "-c", "read -r line; echo out; echo err >&2"], { terminal: index % 10 === 0 });
-      await type(client, process, "line\n");
+      const terminal = index % 10 === 0;
+      const process = await exec(`row${index}`, terminal ? ["stty", "size"] : ["true"], { terminal });
       assert.is(await client.waitProcess(process, call()), 0);
-      assert.match(await readAll(client, process), "out");
-      while ((await client.readStderr(process, 1024, call())).length > 0) {}
+      if (terminal) assert.match(await readAll(client, process), /^\d+ \d+\r\n$/);
     }
   };
   await some(0, 20); // what is allocated once
@@ -174,12 +173,12 @@ async function threeHundredInARow(box: Box): Promise<void> {
 /** Orphans are the children of the container's first process, which is the first of its pid namespace: it collects them or not, as it likes. */
 async function orphans(box: Box, collects: boolean): Promise<void> {
   const before = await held(box);
-  for (let time = 0; time < 10; time++) await box.ask("for i in 1 2 3; do (sleep 0.1 &) ; done; sleep 0.5");
-  const zombies = (await box.client.listProcesses(box.id, call())).filter(({ state }) => state === "Z");
+  for (let time = 0; time < 5; time++) await box.ask("for i in 1 2 3 4 5 6; do (sleep 0.1 &) ; done; sleep 0.5");
+  const zombies = (await box.client.listProcesses(box.id, call())).filter(({ state, command }) => state === "Z" && command === "[sleep]");
   if (collects) assert.is(zombies.length, 0, "zombies pile up");
   else {
     assert.is(zombies.length, 30);
-    assert.ok(zombies.every(({ command, parentPid, residentBytes }) => command === "[sleep]" && parentPid === 1 && residentBytes === 0));
+    assert.ok(zombies.every(({ parentPid, residentBytes }) => parentPid === 1 && residentBytes === 0));
   }
   const after = await held(box);
   assert.ok(

@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { checkId, type OciProcess } from "tapvisor/plugin";
 import { processFromWire, type WireProcess } from "tapvisor/protocol";
@@ -69,6 +69,8 @@ export async function startExec(
   } catch (error) {
     container.dropProcess(id);
     throw error;
+  } finally {
+    await Promise.all([processFile, logFile].map((path) => rm(path, { force: true }))); // a container may start any number of processes
   }
 }
 

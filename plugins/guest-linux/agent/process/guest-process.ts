@@ -66,7 +66,10 @@ export class GuestProcess {
       const { ended } = await this.#launch(launch, signal);
       if (this.terminal) this.pipes.stderr.discard(); // only the runtime's: the process writes all it has to say to the terminal
       this.#state = "running";
-      void ended.then((exitCode) => this.#end(exitCode));
+      void ended.then((exitCode) => {
+        this.pipes.stdin.discard(); // nobody takes more; what has been written stays readable until it is read
+        this.#end(exitCode);
+      });
     } catch (error) {
       this.#release();
       this.#end((error instanceof StatusError && error.exitCode) || RUNTIME_FAILED);

@@ -38,7 +38,7 @@ export class Terminal {
   }
 
   /** Waits for a terminal. The pipes' far ends are then the relay's: it is what reads the process's input, and writes its output. */
-  static async open({ own, perl }: GuestPaths, pipes: ProcessPipes): Promise<Terminal> {
+  static async open({ own, perl }: Pick<GuestPaths, "own" | "perl">, pipes: ProcessPipes): Promise<Terminal> {
     const directory = join(own, "terminals");
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const path = join(directory, String(made++));
