@@ -32,6 +32,19 @@ s.test("docs/plugins.md has a row for every hook, slot and suite, and for nothin
   assert.equal(firstColumn("suite"), suites.sort());
 });
 
+s.test("README's table of a container's options has every one of them, and no other", () => {
+  const source = readFileSync("src/config/container-config.ts", "utf8");
+  const declared = source.slice(source.indexOf("export interface ContainerOptions {")).split("\n}\n")[0] ?? "";
+  const names = [...declared.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name]) => name);
+  const table = README.slice(README.indexOf("\n| option | what it is |")).split("\n\n")[0] ?? "";
+  const documented = table
+    .split("\n")
+    .slice(3)
+    .flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name));
+  assert.ok(names.length > 20);
+  assert.equal([...documented].sort(), [...names].sort());
+});
+
 /** The commands of README's table with the flags that stand in their first column. */
 function documentedCommands(): Map<string, readonly string[]> {
   const rows = README.matchAll(/^\| `tapvisor ([a-z]+)([^`]*)` \|/gm);
