@@ -1,12 +1,12 @@
 import { posix } from "node:path";
 import { createTarDecoder, type ParsedTarEntry, type TarHeader } from "modern-tar";
 import { isTapvisorError, messageOf, TapvisorError } from "../../base/errors.ts";
-import { type AgentFiles, FILE_PIECE_BYTES, type FileAttributes } from "../../contracts/agent-files.ts";
+import type { AgentFiles, FileAttributes } from "../../contracts/agent-files.ts";
 import type { Call } from "../../contracts/holding.ts";
 import type { FileAccess } from "./access.ts";
 import { archiveEntry } from "./archive-entry.ts";
 import type { TarOptions } from "./tar-out.ts";
-import { writePieces } from "./write.ts";
+import { WRITE_BYTES, writePieces } from "./write.ts";
 
 /** So many small files are on their way at once. */
 const AT_ONCE = 8;
@@ -17,7 +17,12 @@ export interface TarInOptions extends TarOptions {
 }
 
 /** Unpacks a tar archive in a directory of the container, which is made when it is not there. What is there and not in the archive stays. */
-export async function tarIn(access: FileAccess, archive: AsyncIterable<Uint8Array>, target: string, options: TarInOptions): Promise<void> {
+export async function tarIn(
+  access: FileAccess,
+  archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  target: string,
+  options: TarInOptions,
+): Promise<void> {
   const { signal, owners = true } = options;
   const base = access.place(target).path;
   await access.ask({ what: `the making of ${JSON.stringify(base)}`, signal }, (files, call) =>
@@ -72,7 +77,7 @@ class Unpacker {
       return body.cancel();
     }
     await this.#directory(posix.dirname(entry.path));
-    if (entry.kind === "file" && header.size <= FILE_PIECE_BYTES) {
+    if (entry.kind === "file" && header.size <= WRITE_BYTES) {
       const chunks: Uint8Array[] = [];
       for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) chunks.push(chunk);
       return this.#start(entry.path, () => this.#write(entry.path, chunks, attributes));

@@ -1,5 +1,6 @@
 import { TapvisorError } from "../../base/errors.ts";
-import { FILE_PIECE_BYTES, type FileAttributes, type FilePlace, type FileWrite } from "../../contracts/agent-files.ts";
+import { KiB } from "../../base/units.ts";
+import type { FileAttributes, FilePlace, FileWrite } from "../../contracts/agent-files.ts";
 import type { FileAccess } from "./access.ts";
 import { type OwnerOptions, ownerOf } from "./check.ts";
 
@@ -18,6 +19,9 @@ export async function writeFile(access: FileAccess, path: string, data: FileData
   const mode = append ? "append" : inPlace ? "in-place" : "replace";
   await writePieces(access, access.place(path), checkData(data), { mode, attributes: ownerOf(options), signal });
 }
+
+/** One request carries at most this much: the guest takes 64 KiB a round trip, so that a larger one would only bring its deadline nearer. */
+export const WRITE_BYTES = 256 * KiB;
 
 export interface WriteHow {
   readonly mode: FileWrite["mode"];
@@ -48,14 +52,14 @@ export async function writePieces(
   }
 }
 
-/** The data in pieces of at most 1 MiB, and which is the last; of no data one empty piece. */
+/** The data in pieces of at most 256 KiB, and which is the last; of no data one empty piece. */
 async function* inPieces(data: FileData): AsyncGenerator<{ readonly piece: Uint8Array; readonly last: boolean }> {
   let waiting: Buffer[] = [];
   let length = 0;
   for await (const chunk of typeof data === "string" || data instanceof Uint8Array ? [data] : data) {
     let rest = checkChunk(chunk);
-    while (length + rest.length > FILE_PIECE_BYTES) {
-      const taken = FILE_PIECE_BYTES - length;
+    while (length + rest.length > WRITE_BYTES) {
+      const taken = WRITE_BYTES - length;
       yield { piece: Buffer.concat([...waiting, rest.subarray(0, taken)]), last: false };
       rest = rest.subarray(taken);
       waiting = [];
