@@ -3,6 +3,7 @@ import { KiB } from "../../base/units.ts";
 import type { FileAttributes, FilePlace, FileWrite } from "../../contracts/agent-files.ts";
 import type { FileAccess } from "./access.ts";
 import { type OwnerOptions, ownerOf } from "./check.ts";
+import { chunksOf } from "./source.ts";
 
 export interface WriteOptions extends OwnerOptions {
   /** Adds to the end of the file. */
@@ -40,7 +41,7 @@ export async function writePieces(
   let staged = "";
   let offset = 0;
   try {
-    for await (const { piece, last } of inPieces(data)) {
+    for await (const { piece, last } of inPieces(data, what, signal)) {
       const write = { mode, offset, data: piece, last, attributes, ...(staged !== "" && { staged }) };
       staged = await access.ask({ what, signal }, (files, call) => files.write(place, write, call));
       offset += piece.length;
@@ -53,10 +54,15 @@ export async function writePieces(
 }
 
 /** The data in pieces of at most 256 KiB, and which is the last; of no data one empty piece. */
-async function* inPieces(data: FileData): AsyncGenerator<{ readonly piece: Uint8Array; readonly last: boolean }> {
+async function* inPieces(
+  data: FileData,
+  what: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<{ readonly piece: Uint8Array; readonly last: boolean }> {
   let waiting: Buffer[] = [];
   let length = 0;
-  for await (const chunk of typeof data === "string" || data instanceof Uint8Array ? [data] : data) {
+  const chunks = typeof data === "string" || data instanceof Uint8Array ? [data] : data;
+  for await (const chunk of chunksOf<string | Uint8Array>(chunks, what, signal)) {
     let rest = checkChunk(chunk);
     while (length + rest.length > WRITE_BYTES) {
       const taken = WRITE_BYTES - length;
