@@ -97,6 +97,7 @@ s.test(
       for (let time = 0; time < 250; time++) {
         await Promise.all([
           note(w.read("/race/d/file")),
+          ...Array.from({ length: 8 }, () => note(w.read("/race/f"))),
           note(w.write("/race/d/planted", "x").then(() => "written")),
           note(w.ask("MakeDirectory", { ...w.at("/race/d/made/deep"), recursive: true }).then(() => "made")),
           note(w.ask("RemoveFile", { ...w.at("/race/d"), recursive: true }).then(() => "removed")).then(() =>
@@ -110,6 +111,7 @@ s.test(
       assert.equal(await readdir(w.outside("victim")), ["file"]);
       assert.is(await readFile(w.outside("victim/file"), "utf8"), "outside");
       assert.not.ok(seen.has("outside"), "a file outside was read");
+      assert.ok(seen.has("inside"), `nothing was exchanged: ${[...seen.keys()]}`);
     } finally {
       child.kill("SIGKILL");
     }
