@@ -137,7 +137,7 @@ export class ContainerFiles {
    * Unpacks a tar archive, not compressed, in a directory of the container. What is in the archive stays below that directory, its links included.
    * @throws INVALID_INPUT for an entry with ".." or an absolute name, or a device, and for what is no archive.
    */
-  tarIn(archive: AsyncIterable<Uint8Array>, target: string, options: TarInOptions = {}): Promise<void> {
+  tarIn(archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, target: string, options: TarInOptions = {}): Promise<void> {
     return tarIn(this.#access, archive, target, options);
   }
 

@@ -1,12 +1,13 @@
 import { posix } from "node:path";
 import { createTarDecoder, type ParsedTarEntry, type TarHeader } from "modern-tar";
 import { isTapvisorError, messageOf, TapvisorError } from "../../base/errors.ts";
-import { type AgentFiles, FILE_PIECE_BYTES, type FileAttributes } from "../../contracts/agent-files.ts";
+import type { AgentFiles, FileAttributes } from "../../contracts/agent-files.ts";
 import type { Call } from "../../contracts/holding.ts";
 import type { FileAccess } from "./access.ts";
 import { archiveEntry } from "./archive-entry.ts";
+import { chunksOf } from "./source.ts";
 import type { TarOptions } from "./tar-out.ts";
-import { writePieces } from "./write.ts";
+import { WRITE_BYTES, writePieces } from "./write.ts";
 
 /** So many small files are on their way at once. */
 const AT_ONCE = 8;
@@ -17,7 +18,12 @@ export interface TarInOptions extends TarOptions {
 }
 
 /** Unpacks a tar archive in a directory of the container, which is made when it is not there. What is there and not in the archive stays. */
-export async function tarIn(access: FileAccess, archive: AsyncIterable<Uint8Array>, target: string, options: TarInOptions): Promise<void> {
+export async function tarIn(
+  access: FileAccess,
+  archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  target: string,
+  options: TarInOptions,
+): Promise<void> {
   const { signal, owners = true } = options;
   const base = access.place(target).path;
   await access.ask({ what: `the making of ${JSON.stringify(base)}`, signal }, (files, call) =>
@@ -29,18 +35,37 @@ export async function tarIn(access: FileAccess, archive: AsyncIterable<Uint8Arra
     for await (const entry of readable as unknown as AsyncIterable<ParsedTarEntry>) await unpacker.add(entry);
     await unpacker.finish();
   })();
+  const refused = new AbortController();
+  entries.catch(() => refused.abort()); // a refused entry ends the reading of the archive, also while that says nothing
   const writer = writable.getWriter();
-  const feeding = (async () => {
-    for await (const chunk of archive) await writer.write(chunk);
-    await writer.close();
-  })();
-  feeding.catch((error) => writer.abort(error).catch(() => {}));
-  // A refused entry ends the reading of the archive; a broken archive ends the unpacking.
-  entries.catch((error) => writer.abort(error).catch(() => {}));
-  const [unpacked, fed] = await Promise.allSettled([entries, feeding]);
-  await unpacker.settled();
-  const failed = [unpacked, fed].find((each) => each.status === "rejected");
-  if (failed?.status === "rejected") throw isTapvisorError(failed.reason) ? failed.reason : unreadable(failed.reason);
+  const either = signal ? AbortSignal.any([signal, refused.signal]) : refused.signal;
+  try {
+    for await (const chunk of chunksOf(archive, `the unpacking of an archive in ${JSON.stringify(base)}`, either))
+      if (!(await isTaken(writer.write(chunk)))) break;
+    await isTaken(writer.close());
+  } catch (error) {
+    await writer.abort(error).catch(() => {}); // ends the unpacking too
+    if (!refused.signal.aborted) {
+      await Promise.allSettled([entries]);
+      await unpacker.settled();
+      throw error;
+    }
+  }
+  try {
+    await entries;
+  } catch (error) {
+    throw isTapvisorError(error) ? error : unreadable(error);
+  } finally {
+    await unpacker.settled();
+  }
+}
+
+/** Whether the decoder goes on: what it refuses with, the entries end with too. */
+function isTaken(work: Promise<void>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  );
 }
 
 class Unpacker {
@@ -72,7 +97,7 @@ class Unpacker {
       return body.cancel();
     }
     await this.#directory(posix.dirname(entry.path));
-    if (entry.kind === "file" && header.size <= FILE_PIECE_BYTES) {
+    if (entry.kind === "file" && header.size <= WRITE_BYTES) {
       const chunks: Uint8Array[] = [];
       for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) chunks.push(chunk);
       return this.#start(entry.path, () => this.#write(entry.path, chunks, attributes));

@@ -1,7 +1,9 @@
 import { TapvisorError } from "../../base/errors.ts";
-import { FILE_PIECE_BYTES, type FileAttributes, type FilePlace, type FileWrite } from "../../contracts/agent-files.ts";
+import { KiB } from "../../base/units.ts";
+import type { FileAttributes, FilePlace, FileWrite } from "../../contracts/agent-files.ts";
 import type { FileAccess } from "./access.ts";
 import { type OwnerOptions, ownerOf } from "./check.ts";
+import { chunksOf } from "./source.ts";
 
 export interface WriteOptions extends OwnerOptions {
   /** Adds to the end of the file. */
@@ -18,6 +20,9 @@ export async function writeFile(access: FileAccess, path: string, data: FileData
   const mode = append ? "append" : inPlace ? "in-place" : "replace";
   await writePieces(access, access.place(path), checkData(data), { mode, attributes: ownerOf(options), signal });
 }
+
+/** One request carries at most this much: the guest takes 64 KiB a round trip, so that a larger one would only bring its deadline nearer. */
+export const WRITE_BYTES = 256 * KiB;
 
 export interface WriteHow {
   readonly mode: FileWrite["mode"];
@@ -36,7 +41,7 @@ export async function writePieces(
   let staged = "";
   let offset = 0;
   try {
-    for await (const { piece, last } of inPieces(data)) {
+    for await (const { piece, last } of inPieces(data, what, signal)) {
       const write = { mode, offset, data: piece, last, attributes, ...(staged !== "" && { staged }) };
       staged = await access.ask({ what, signal }, (files, call) => files.write(place, write, call));
       offset += piece.length;
@@ -48,14 +53,19 @@ export async function writePieces(
   }
 }
 
-/** The data in pieces of at most 1 MiB, and which is the last; of no data one empty piece. */
-async function* inPieces(data: FileData): AsyncGenerator<{ readonly piece: Uint8Array; readonly last: boolean }> {
+/** The data in pieces of at most 256 KiB, and which is the last; of no data one empty piece. */
+async function* inPieces(
+  data: FileData,
+  what: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<{ readonly piece: Uint8Array; readonly last: boolean }> {
   let waiting: Buffer[] = [];
   let length = 0;
-  for await (const chunk of typeof data === "string" || data instanceof Uint8Array ? [data] : data) {
+  const chunks = typeof data === "string" || data instanceof Uint8Array ? [data] : data;
+  for await (const chunk of chunksOf<string | Uint8Array>(chunks, what, signal)) {
     let rest = checkChunk(chunk);
-    while (length + rest.length > FILE_PIECE_BYTES) {
-      const taken = FILE_PIECE_BYTES - length;
+    while (length + rest.length > WRITE_BYTES) {
+      const taken = WRITE_BYTES - length;
       yield { piece: Buffer.concat([...waiting, rest.subarray(0, taken)]), last: false };
       rest = rest.subarray(taken);
       waiting = [];

@@ -37,15 +37,16 @@ export function fileChecks(check: CheckOn<AgentFixture>): void {
     );
 
   checkFiles("what is written is read, in pieces and from an offset, and appears only when it is whole", async ({ files, at, get }) => {
-    const data = randomBytes(FILE_PIECE_BYTES + 12_345);
+    const data = randomBytes(200_001);
     const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-    const first = data.subarray(0, FILE_PIECE_BYTES);
+    const first = data.subarray(0, 130_000);
     const begin = { mode: "replace", offset: 0, data: first, last: false } as const;
     const staged = await files.write(at("/big"), begin, quietCall());
     await rejects("a file that is not whole", files.stat(at("/big"), { follow: true }, quietCall()), "NOT_FOUND");
     const end = { ...begin, staged, offset: first.length, data: data.subarray(first.length), last: true };
     assert.equal(await files.write(at("/big"), end, quietCall()), "", "a file that is whole is staged no more");
-    const { data: one, identity } = await files.read(at("/big"), { offset: 0, length: FILE_PIECE_BYTES }, quietCall());
+    const { data: one, identity } = await files.read(at("/big"), { offset: 0, length: 70_000 }, quietCall());
+    assert.equal(one.length, 70_000);
     const two = await files.read(at("/big"), { offset: one.length, length: FILE_PIECE_BYTES, identity }, quietCall());
     assert.equal(hash(Buffer.concat([one, two.data])), hash(data), "other bytes came back");
     assert.deepEqual((await files.read(at("/big"), { offset: data.length, length: 10 }, quietCall())).data.length, 0);
@@ -126,6 +127,7 @@ export function fileChecks(check: CheckOn<AgentFixture>): void {
     for (let after = "", more = true; more; after = seen.at(-1) ?? "") {
       const page = await files.list(at("/d"), { after, limit: 4 }, quietCall());
       assert.ok(page.entries.length <= 4, "a page is longer than was asked for");
+      assert.ok(page.entries.length > 0 && page.entries.every(({ name }) => name > after), "a page has names of the one before");
       seen.push(...page.entries.map(({ name }) => name));
       more = page.more;
     }
@@ -219,6 +221,7 @@ export function fileChecks(check: CheckOn<AgentFixture>): void {
     while (!seen.has("rename other")) {
       const { events, ended } = await files.nextEvents("web", watch, quietCall());
       assert.equal(ended, false);
+      assert.ok(events.length > 0, "nextEvents() did not wait for any");
       for (const { type, name } of events) seen.add(`${type} ${name}`);
     }
     for (const event of ["change there", "rename there"]) assert.ok(seen.has(event), `${event} is missing: ${[...seen]}`);

@@ -1,7 +1,12 @@
 import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { descriptorModule } from "../../../scripts/build-proto.ts";
-import { agentServiceDefinition, guestServiceDefinition, healthServiceDefinition } from "../../../src/protocol/kata/index.ts";
+import {
+  agentServiceDefinition,
+  filesServiceDefinition,
+  guestServiceDefinition,
+  healthServiceDefinition,
+} from "../../../src/protocol/kata/index.ts";
 import { suite } from "../../support/suite.ts";
 
 const CALLS_OF_1_4 = `CreateContainer StartContainer RemoveContainer ExecProcess SignalProcess WaitProcess ListProcesses UpdateContainer
@@ -40,8 +45,14 @@ s.test("what Kata has no call for is a service of its own under /tapvisor.Guest"
   );
 });
 
+s.test("the files of containers are a service of their own under /tapvisor.Files", () => {
+  const names = Object.values(filesServiceDefinition).map(({ path }) => path.split("/").slice(1));
+  assert.ok(names.every(([service]) => service === "tapvisor.Files"));
+  assert.is(names.length, 12);
+});
+
 s.test("every call of all services can encode and decode an empty request and response", () => {
-  const services = [agentServiceDefinition, guestServiceDefinition, healthServiceDefinition];
+  const services = [agentServiceDefinition, filesServiceDefinition, guestServiceDefinition, healthServiceDefinition];
   for (const method of services.flatMap((service) => Object.values(service))) {
     assert.is(method.requestSerialize({}).length, 0, method.path);
     assert.is(method.responseSerialize({}).length, 0, method.path);

@@ -1,0 +1,43 @@
+import { createHash, randomBytes } from "node:crypto";
+import { packTar } from "modern-tar";
+import * as assert from "uvu/assert";
+import { failureOf, realEngine } from "../support/real-engine.ts";
+import { suite } from "../support/suite.ts";
+
+const s = suite("large and many files of containers on real QEMU");
+const sha = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+s.test(
+  "32 MiB go in and come out unchanged, and 5,000 files as an archive; they are listed, and removed with their directory",
+  async () => {
+    await using world = await realEngine();
+    await using sandbox = await world.engine.runSandbox({ memory: "512MiB" });
+    const { files } = await sandbox.run({ rootfs: world.rootfs, command: ["sleep", "3600"] });
+    const timed = async <T>(what: string, work: Promise<T>): Promise<T> => {
+      const from = performance.now();
+      const result = await work;
+      console.log(`${what} in ${Math.round(performance.now() - from)} ms`);
+      return result;
+    };
+    const bytes = randomBytes(32 * 2 ** 20);
+    await timed("32 MiB written", files.write("/large", bytes));
+    assert.is(sha(await timed("32 MiB read", files.read("/large"))), sha(bytes));
+    await files.remove("/large");
+
+    const names = Array.from({ length: 5000 }, (_, index) => `file-${index}`);
+    const archive = await packTar(names.map((name) => ({ header: { name, size: name.length }, body: name })));
+    await timed("5,000 files unpacked", files.tarIn([archive], "/many"));
+    const listed = await timed("5,000 files listed", files.list("/many"));
+    assert.equal(
+      listed.map(({ name }) => name),
+      [...names].sort(),
+    );
+    const { data } = await failureOf(files.remove("/many"));
+    assert.is(Reflect.get(data, "errno"), "ENOTEMPTY");
+    await timed("5,000 files removed", files.remove("/many", { recursive: true }));
+    assert.is(await files.exists("/many"), false);
+  },
+  { timeoutMs: 590_000 },
+);
+
+s.run();
