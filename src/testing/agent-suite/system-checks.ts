@@ -10,6 +10,8 @@ import { type AgentFixture, type AgentWorld, unlessIdle, withSandbox } from "./f
 /** Uses more and more memory, until it is killed. */
 const GREEDY = "x=a; while :; do x=$x$x; done";
 const SIGKILL = 9;
+/** A call that waits for what the check does meanwhile. */
+const patientCall = () => quietCall({ timeoutMs: 60_000 });
 const FILE = { path: "/run/kata-containers/copied/in/file", mode: 0o640, directoryMode: 0o750, uid: 0, gid: 0 };
 
 /** The guest as a machine. */
@@ -55,7 +57,7 @@ export function systemChecks(check: CheckOn<AgentFixture>): void {
 
   checkIn("nextOom() waits until memory runs out in a container, and says in which", async (world) => {
     const { client } = world;
-    const told = begun(client.nextOom(quietCall()));
+    const told = begun(client.nextOom(patientCall()));
     assert.equal(await client.waitProcess(await world.run("calm", ["true"]), quietCall()), 0);
     assert.equal(await unlessIdle(told), undefined, "nothing has happened");
     await greedy(world, "greedy");
@@ -64,12 +66,12 @@ export function systemChecks(check: CheckOn<AgentFixture>): void {
 
   checkIn("nextOom() tells what happened while nobody asked, once, also of a container that is gone", async (world) => {
     const { client } = world;
-    const first = begun(client.nextOom(quietCall()));
+    const first = begun(client.nextOom(patientCall()));
     await greedy(world, "first");
     assert.equal(await first, "first");
     await greedy(world, "second");
     await client.removeContainer("second", quietCall());
-    assert.equal(await client.nextOom(quietCall()), "second");
+    assert.equal(await client.nextOom(patientCall()), "second");
     const giveUp = new AbortController();
     const nothing = begun(client.nextOom(quietCall({ signal: giveUp.signal })));
     assert.equal(await unlessIdle(nothing), undefined, "it was told twice");
@@ -84,17 +86,17 @@ export function systemChecks(check: CheckOn<AgentFixture>): void {
     await unlessIdle(gone);
     giveUp.abort(new Error("the caller gave up"));
     await failure("nextOom() whose caller gave up", gone);
-    const waiting = [begun(client.nextOom(quietCall())), begun(client.nextOom(quietCall()))];
+    const waiting = [begun(client.nextOom(patientCall())), begun(client.nextOom(patientCall()))];
     for (const id of ["one", "two"]) await greedy(world, id);
     assert.deepEqual((await Promise.all(waiting)).sort(), ["one", "two"]);
   });
 
   checkIn("nextOom() ends with the sandbox, and needs one", async ({ client }) => {
-    const waiting = begun(client.nextOom(quietCall()));
+    const waiting = begun(client.nextOom(patientCall()));
     await unlessIdle(waiting);
     await client.destroySandbox(quietCall());
     await refuses("nextOom() when the sandbox is destroyed", waiting, "NOT_FOUND");
-    await refuses("nextOom() without a sandbox", client.nextOom(quietCall()), "FAILED_PRECONDITION");
+    await refuses("nextOom() without a sandbox", client.nextOom(patientCall()), "FAILED_PRECONDITION");
   });
 
   checkIn("copyFile() writes a file that a container can be given, in as many pieces as there are", async (world) => {

@@ -199,7 +199,13 @@ s.test(
     await using guest = await machineGuest();
     await guest.client.createSandbox({ hostname: "box", sandbox: "box", storages: [] }, call());
     const checks = collectChecks(({ test }) => {
-      for (const [name, check] of Object.entries(CHECKS)) test(name, () => check(guest));
+      for (const [name, check] of Object.entries(CHECKS)) {
+        test(name, async () => {
+          const started = performance.now();
+          await check(guest);
+          console.log(`${name}: ${Math.round(performance.now() - started)} ms`);
+        });
+      }
     });
     const results = await runChecks(checks);
     assert.equal(

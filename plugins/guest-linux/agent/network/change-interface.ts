@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type GuestInterface, messageOf } from "tapvisor/plugin";
 import type { Agent } from "../agent.ts";
@@ -23,7 +23,7 @@ export async function changeInterface(agent: Agent, wanted: Wanted, signal: Abor
   const routes = await routesOf(agent);
   try {
     // Otherwise any router on the network could add addresses and routes to those that are asked for.
-    await shape(agent, before, { ...wanted, up: true, acceptRa: before.acceptRa && "0" }, signal);
+    await shape(agent, before, { ...wanted, up: true, acceptRa: "0" }, signal);
     signal.throwIfAborted();
   } catch (error) {
     await restore(agent, before, error);
@@ -78,12 +78,15 @@ async function shape(agent: Agent, now: Link, wanted: Wanted & Pick<Link, "up" |
     there = await linkWith(agent, now.mac); // IPv6 addresses go when an interface goes down
   }
   if (!wanted.up && there.up) await set(name, "down");
-  if (there.acceptRa !== wanted.acceptRa) await writeFile(acceptRaOf(agent, name), wanted.acceptRa);
   const kept = wanted.up ? there : await linkWith(agent, now.mac);
   for (const { address } of kept.addresses) {
     if (lacks(wanted, address)) await netTool(agent, ["ip", "addr", "del", address, "dev", name], signal);
   }
   if (there.mtu !== wanted.mtu) await set(name, "mtu", String(wanted.mtu));
+  // An MTU that is too small for IPv6 takes its switches away, a larger one brings them back.
+  const acceptRa = await readFile(acceptRaOf(agent, name), "utf8").catch(() => "");
+  if (acceptRa !== "" && wanted.acceptRa !== "" && acceptRa.trim() !== wanted.acceptRa)
+    await writeFile(acceptRaOf(agent, name), wanted.acceptRa);
   if (there.noArp !== wanted.noArp) await set(name, "arp", wanted.noArp ? "off" : "on");
   for (const { family, address } of wanted.addresses) {
     // Without a broadcast address the kernel would not answer to one; IPv6 has none.

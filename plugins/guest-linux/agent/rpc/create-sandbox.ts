@@ -52,7 +52,7 @@ function checkModule({ name, parameters }: KernelModuleMessage): void {
   if (!/^[A-Za-z0-9_][A-Za-z0-9_-]{0,55}$/.test(name)) {
     throw new StatusError("INVALID_ARGUMENT", `Cannot use the kernel module ${JSON.stringify(name)}: wanted a module's name`);
   }
-  const bad = parameters.find((parameter) => !/^[A-Za-z0-9_-]+(=[^\x00-\x1f\x7f]*)?$/.test(parameter));
+  const bad = parameters.find((parameter) => !/^[A-Za-z0-9_][A-Za-z0-9_-]*(=[^\x00-\x1f\x7f]*)?$/.test(parameter));
   if (bad === undefined) return;
   throw new StatusError(
     "INVALID_ARGUMENT",

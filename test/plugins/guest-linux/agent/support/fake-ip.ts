@@ -53,7 +53,7 @@ export class FakeIp {
   /** All that a test compares before and after. */
   async state(): Promise<unknown> {
     const accepting = [...this.links.keys()].map((name) =>
-      readFile(join(this.#paths.proc, "sys/net/ipv6/conf", name, "accept_ra"), "utf8"),
+      readFile(join(this.#paths.proc, "sys/net/ipv6/conf", name, "accept_ra"), "utf8").catch(() => ""),
     );
     const accepts = (await Promise.all(accepting)).map((text) => text.trim());
     const links = [...this.links].map(([name, link]) => ({ name, ...link, addresses: [...link.addresses].sort() }));
@@ -82,10 +82,25 @@ export class FakeIp {
     const [, , verb, value = ""] = rest;
     if (verb === "up") link.up = true;
     else if (verb === "down") this.#down(device, link);
-    else if (verb === "mtu") link.mtu = Number(value);
+    else if (verb === "mtu") await this.#resize(device, link, Number(value));
     else if (verb === "arp") link.noArp = value === "off";
     else if (verb === "name") return this.#rename(device, link, value);
     await this.#show(device);
+  }
+
+  /** The kernel does no IPv6 on an interface with packets that are too small for it. */
+  async #resize(device: string, link: FakeLink, mtu: number): Promise<void> {
+    const conf = join(this.#paths.proc, "sys/net/ipv6/conf", device);
+    if (mtu < 1280) {
+      link.addresses = link.addresses.filter((address) => !address.includes(":"));
+      this.routes.splice(
+        0,
+        this.routes.length,
+        ...this.routes.filter((route) => !(route.startsWith("-6") && route.includes(`dev ${device}`))),
+      );
+      await rm(conf, { recursive: true, force: true });
+    } else if (link.mtu < 1280) await put(join(conf, "accept_ra"), "1\n");
+    link.mtu = mtu;
   }
 
   /** The kernel takes the routes through it, and its IPv6 addresses. */
@@ -101,7 +116,7 @@ export class FakeIp {
     this.links.set(name, link);
     await rename(this.#at(device), this.#at(name));
     const conf = join(this.#paths.proc, "sys/net/ipv6/conf");
-    await rename(join(conf, device), join(conf, name));
+    await rename(join(conf, device), join(conf, name)).catch(() => {}); // it does no IPv6
   }
 
   #route(family: string, verb: string, words: readonly string[]): void {
