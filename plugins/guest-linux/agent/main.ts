@@ -3,6 +3,7 @@ import { messageOf } from "tapvisor/plugin";
 import { acceptSessions } from "tapvisor/protocol";
 import { createAgent } from "./agent.ts";
 import { findPort, portName } from "./find-port.ts";
+import { acceptingAnyAuthority } from "./foreign/any-authority.ts";
 import { GUEST_PATHS } from "./guest-paths.ts";
 import { createLog } from "./log.ts";
 import { openPort } from "./port.ts";
@@ -15,8 +16,8 @@ process.on("unhandledRejection", (reason) => log.error(messageOf(reason), { stac
 async function main(): Promise<void> {
   const server = createAgentServer(createAgent(GUEST_PATHS, log));
   const port = openPort(findPort(portName(readFileSync("/proc/cmdline", "utf8"))));
-  await acceptSessions(port, (session) => {
-    session.onStream = (stream) => server.serve(stream);
+  await acceptSessions(port, (session, announced) => {
+    session.onStream = (stream) => server.serve(announced ? stream : acceptingAnyAuthority(stream));
   });
 }
 

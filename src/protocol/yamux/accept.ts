@@ -20,13 +20,14 @@ export interface AcceptOptions {
 
 /**
  * Serves a port for as long as it is open: calls `onSession` with a new session (server role) for each host connection, and ends the one
- * before. Set the session's `onStream` in the call. Sessions begin as resync.ts says; a client that does not announce itself is served too.
+ * before. Set the session's `onStream` in the call. Sessions begin as resync.ts says; a client that does not announce itself is served too, and
+ * `announced` is false then: it is not one of ours.
  *
  * Resolves when `port.read()` ends, rejects with what it throws; either way the last session has ended then.
  */
 export async function acceptSessions(
   port: BytePort,
-  onSession: (session: YamuxSession) => void,
+  onSession: (session: YamuxSession, announced: boolean) => void,
   options: AcceptOptions = {},
 ): Promise<void> {
   const acceptor = new Acceptor(port, onSession, options);
@@ -56,7 +57,7 @@ async function settledWithin(work: Promise<void>, timeoutMs: number): Promise<bo
 
 class Acceptor {
   readonly #port: BytePort;
-  readonly #onSession: (session: YamuxSession) => void;
+  readonly #onSession: (session: YamuxSession, announced: boolean) => void;
   readonly #options: AcceptOptions;
   readonly #scanner: AnnouncementScanner;
   #session: YamuxSession | undefined;
@@ -67,7 +68,7 @@ class Acceptor {
   #held = Buffer.alloc(0);
   #written: Promise<void> = Promise.resolve();
 
-  constructor(port: BytePort, onSession: (session: YamuxSession) => void, options: AcceptOptions) {
+  constructor(port: BytePort, onSession: (session: YamuxSession, announced: boolean) => void, options: AcceptOptions) {
     this.#port = port;
     this.#onSession = onSession;
     this.#options = options;
@@ -136,7 +137,7 @@ class Acceptor {
     const session = new YamuxSession({ role: "server", output, ...this.#options });
     this.#session = session;
     if (first) void this.#write([first]).catch((error) => session.end(error));
-    this.#onSession(session);
+    this.#onSession(session, this.#announced);
   }
 
   /** One write at a time, whichever session it is from: the answer must not come between the halves of an old frame. */

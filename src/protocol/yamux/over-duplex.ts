@@ -1,14 +1,10 @@
 import type { Duplex } from "node:stream";
-import { YamuxSession } from "./session.ts";
+import { type SessionOptions, YamuxSession } from "./session.ts";
 
 /** Up to here frames are copied into one write, which costs less than a vector of small ones. */
 const JOIN_BYTES = 16_384;
 
-export interface OverDuplexOptions {
-  readonly role: "client" | "server";
-  /** 256 by default. */
-  readonly maxStreams?: number;
-}
+export type OverDuplexOptions = Omit<SessionOptions, "output">;
 
 /**
  * Runs a session over a socket or any other Duplex, which is destroyed when the session ends. The session ends with the Duplex.

@@ -10,9 +10,9 @@
  *
  * Both are plain yamux, so an unmodified server (Kata 1.x) answers too, when it stands between two frames, as on a first connection.
  *
- * Host: writes the announcement once and discards everything until it has seen the four echoes, in any order (HashiCorp's server answers
- * each ping on a thread of its own). Stale bytes were made before the nonce and cannot hold it. The host writes nothing else before, so
- * what follows the echoes belongs to the new session.
+ * Host: writes the announcement, the same one again when no answer comes, and discards everything until it has seen the four echoes, in any
+ * order (HashiCorp's server answers each ping on a thread of its own). Stale bytes were made before the nonce and cannot hold it. The host writes
+ * nothing else before, so what follows the echoes belongs to the new session, but for the echoes of a repetition, which mean nothing to it.
  *
  * Guest: looks for the mark in all that arrives, all the time. From the mark on nothing reaches the old session, which would otherwise echo
  * the nonce itself and go on talking. When the seal is in its place, the old session's output is dropped, the answer is written, and a new

@@ -14,6 +14,8 @@ export interface SessionOptions {
   readonly output: SessionOutput;
   /** Streams open at once, of both sides together; 256 by default. With the window it bounds the session's memory. */
   readonly maxStreams?: number;
+  /** The id of the first stream opened here, odd for a client; 1 or 2 by default. */
+  readonly firstStream?: number;
 }
 
 /**
@@ -48,7 +50,7 @@ export class YamuxSession {
   constructor(options: SessionOptions) {
     this.#client = options.role === "client";
     this.#maxStreams = options.maxStreams ?? 256;
-    this.#nextId = this.#client ? 1 : 2;
+    this.#nextId = options.firstStream ?? (this.#client ? 1 : 2);
     this.#sender = new Sender(options.output, (error) => this.#end(lost(error), undefined));
     this.#link = this.#streamLink();
     this.#decoder = new FrameDecoder(this.#sink());

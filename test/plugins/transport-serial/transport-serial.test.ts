@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type AgentEndpoint, isTapvisorError, type Transport, type TransportConnection } from "tapvisor/plugin";
 import { transportSerial } from "tapvisor/plugins/transport-serial";
-import { ANNOUNCEMENT_BYTES, acceptSessions, yamuxOver } from "tapvisor/protocol";
+import { ANNOUNCEMENT_BYTES, acceptSessions, YamuxSession, yamuxOver } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { connectSerial } from "../../../plugins/transport-serial/connect.ts";
 import { readAll } from "../../protocol/yamux/support/pipes.ts";
@@ -110,6 +110,45 @@ s.test("an unmodified yamux server, which knows nothing of announcements, is rea
   await using server = await socketServer((socket) => {
     const session = yamuxOver(socket, { role: "server" });
     session.onStream = (stream) => stream.pipe(stream);
+  });
+  const connection = await connectSerial(server.endpoint, silentCall());
+  assert.ok(await works(connection));
+  await connection.close();
+});
+
+s.test("an unmodified yamux server that has not noticed that a host left takes the next one's streams beside the old ones", async () => {
+  let current: Socket | undefined;
+  const output = { write: async (frames: readonly Buffer[]) => void current?.write(Buffer.concat(frames)), close: () => {} };
+  const session = new YamuxSession({ role: "server", output });
+  session.onStream = (stream) => stream.on("error", () => {}).pipe(stream);
+  await using server = await socketServer((socket) => {
+    current = socket;
+    socket.on("data", (chunk) => session.receive(chunk));
+  });
+  for (let host = 0; host < 5; host += 1) {
+    const connection = await connectSerial(server.endpoint, silentCall());
+    assert.ok(await works(connection));
+    const open = await connection.openStream();
+    open.on("error", () => {}).write("left open");
+    await once(open, "data");
+    const left = new Promise((resolve) => current?.once("close", resolve));
+    (await connection.openStream()).on("error", () => {});
+    await connection.close();
+    await left;
+    assert.not(session.ended);
+  }
+  await session.close();
+});
+
+s.test("a guest that throws away the first announcement, as one that opens its port again does, is announced to once more", async () => {
+  await using server = await socketServer((socket) => {
+    let thrownAway = 0;
+    socket.on("data", function first(chunk) {
+      thrownAway += chunk.length;
+      if (thrownAway < ANNOUNCEMENT_BYTES) return;
+      socket.off("data", first);
+      yamuxOver(socket, { role: "server" }).onStream = (stream) => stream.pipe(stream);
+    });
   });
   const connection = await connectSerial(server.endpoint, silentCall());
   assert.ok(await works(connection));

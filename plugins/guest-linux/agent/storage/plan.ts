@@ -56,7 +56,8 @@ export const STORAGE_DRIVERS: readonly string[] = Object.keys(HANDLERS);
  */
 export function planStorages(storages: readonly StorageMessage[], paths: GuestPaths, ownDirectory: string): readonly Step[] {
   const steps: Step[] = [];
-  for (const [index, storage] of storages.entries()) {
+  for (const [index, given] of storages.entries()) {
+    const storage = { ...given, mount_point: given.mount_point.replace(/\/$/, "") }; // Kata's runtime ends that of a share with a slash
     const handler = Object.hasOwn(HANDLERS, storage.driver) ? HANDLERS[storage.driver] : undefined;
     if (!handler) refuse(storage, `there is no such driver, wanted one of ${STORAGE_DRIVERS.join(", ")}`);
     checkOpenPath(paths, "mount_point", storage.mount_point);

@@ -69,6 +69,16 @@ s.test("a tmpfs is always bounded, a disk and a 9p share are straight mounts", (
   ]);
 });
 
+s.test("a mount point may end with a slash, as Kata's runtime writes that of a share, and is the same one", () => {
+  assert.equal(mounts(planStorages([storage("virtio-fs", `${T}/`, { source: "tag" })], GUEST_PATHS, OWN)), [`virtiofs tag ${T} rw`]);
+  const twice = [storage("virtio-fs", `${T}/`, { source: "tag" }), storage("ephemeral", T)];
+  assert.throws(
+    () => planStorages(twice, GUEST_PATHS, OWN),
+    (error: Error) => error.message.includes("something is mounted there already"),
+  );
+  assert.throws(() => planStorages([storage("virtio-fs", `${T}//`, { source: "tag" })], GUEST_PATHS, OWN));
+});
+
 s.test("what could mount something else, or somewhere else, is refused", () => {
   const overlay = (...options: string[]) => storage("overlayfs", `${T}/o`, { options });
   const bad = [
@@ -79,7 +89,7 @@ s.test("what could mount something else, or somewhere else, is refused", () => {
     storage("ephemeral", "/run/tapvisor/../x"),
     storage("ephemeral", "/run/tapvisor//x"),
     storage("ephemeral", "/run/tapvisor-agent/containers/c"),
-    storage("ephemeral", `${T}/a/`),
+    storage("ephemeral", `${T}/a//`),
     storage("ephemeral", `${T}/a`, { options: ["size=0"] }),
     storage("ephemeral", `${T}/a`, { options: ["size=lots"] }),
     storage("ephemeral", `${T}/a`, { options: ["ro,size=0"] }),
