@@ -3,7 +3,7 @@ import type { Failure } from "./errors.ts";
 
 type Told = Pick<Failure, "code" | "text">;
 
-/** A Kata agent ends a stream with the error text of Go's reader, or of a pipe that WaitProcess has closed; ours with empty data. */
+/** A stream ends with the error text of Go's reader; in a Kata agent also with that of a pipe that WaitProcess has closed. */
 export function isEndOfStream({ code, text }: Told): boolean {
   return code === status.UNKNOWN && (text === "EOF" || text.endsWith(": file already closed"));
 }

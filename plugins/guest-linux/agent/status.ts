@@ -3,6 +3,7 @@ import { isTapvisorError, messageOf } from "tapvisor/plugin";
 /** The gRPC statuses this agent answers with, by their numbers on the wire. */
 export const STATUS = {
   CANCELLED: 1,
+  UNKNOWN: 2,
   INVALID_ARGUMENT: 3,
   DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,

@@ -15,9 +15,23 @@ const MAX_FRAME = 16_384;
  * dialled, as old gRPC libraries did; a strict server resets such a stream before anybody sees it, and cannot be told otherwise.
  */
 export function acceptingAnyAuthority(connection: Duplex): Duplex {
-  const readable = new UsualAuthority();
-  pipeline(connection, readable, () => {}); // an error goes on to the one who reads
-  return Duplex.from({ readable, writable: connection });
+  const inbound = new UsualAuthority();
+  const outer = new Duplex({
+    read: () => void inbound.resume(),
+    write: (chunk: Buffer, _encoding, done) => void connection.write(chunk, done),
+    final: (done) => void connection.end(done),
+    destroy: (error, done) => {
+      inbound.destroy();
+      connection.destroy();
+      done(error);
+    },
+  });
+  inbound.on("data", (bytes) => {
+    if (!outer.push(bytes)) inbound.pause();
+  });
+  // Such a client ends its half when it closes. HTTP/2 has no use for the other one, and Node's asserts that nothing is written to it then.
+  pipeline(connection, inbound, () => outer.destroy());
+  return outer;
 }
 
 class UsualAuthority extends Transform {

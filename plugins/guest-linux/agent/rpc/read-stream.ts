@@ -5,7 +5,10 @@ import { StatusError } from "../status.ts";
 import type { RpcContext } from "../unary.ts";
 import { until } from "../until.ts";
 
-/** Waits for bytes of the stream; none is its end. What does not get through is for the next read. */
+/**
+ * Waits for bytes of the stream. What does not get through is for the next read.
+ * @throws UNKNOWN, EOF at the end of the stream, as a Kata agent: its clients would go on reading after an answer without bytes.
+ */
 export async function readStream(
   stream: "stdout" | "stderr",
   agent: Agent,
@@ -17,6 +20,7 @@ export async function readStream(
   await until(process.decided, context.signal);
   const output = process.pipes[stream];
   const chunk = await output.read(Math.min(request.len, OUTPUT_BUFFER_BYTES), context.signal);
+  if (chunk.data.length === 0) throw new StatusError("UNKNOWN", "EOF");
   context.onUndelivered(() => output.giveBack(chunk));
   return { data: chunk.data };
 }

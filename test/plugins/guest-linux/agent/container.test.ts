@@ -25,6 +25,19 @@ async function readAll(guest: FakeGuest, name: "ReadStdout" | "ReadStderr" = "Re
   }
 }
 
+s.test(
+  "the end of a stream is answered as Kata's agents do, at every read: a client of theirs would read on after an empty answer",
+  async () => {
+    await using guest = await fakeGuest();
+    await started(guest, "true");
+    await guest.call("WaitProcess", C);
+    for (const name of ["ReadStdout", "ReadStderr", "ReadStdout"] as const) {
+      const ended = await refusal(guest.raw(agentServiceDefinition[name], { ...C, len: 10 }));
+      assert.equal([ended.status, ended.text], [status.UNKNOWN, "EOF"]);
+    }
+  },
+);
+
 s.test("a container runs, and its output and exit code stay until it is removed", async () => {
   await using guest = await fakeGuest();
   await started(guest, "sh", "-c", "echo out; echo err >&2; exit 7");

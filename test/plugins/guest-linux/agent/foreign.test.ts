@@ -59,10 +59,7 @@ async function world(pieceBytes: number) {
   return {
     heard,
     client,
-    async [Symbol.asyncDispose]() {
-      client.close();
-      await once(client, "close");
-    },
+    [Symbol.asyncDispose]: async () => client.destroy(),
   };
 }
 
@@ -90,5 +87,19 @@ for (const pieceBytes of [1, 7, 16_384]) {
     },
   );
 }
+
+s.test("the end of the client's half is the end of the connection: nothing is written to it any more", async () => {
+  const [near, far] = duplexPair() as [Duplex, Duplex];
+  const connection = acceptingAnyAuthority(far);
+  const closed = once(connection, "close");
+  let ended = false;
+  connection.on("end", () => {
+    ended = true;
+  });
+  connection.resume();
+  near.end("PRI * HTTP/2.0");
+  await closed;
+  assert.ok(far.destroyed && !ended);
+});
 
 s.run();
