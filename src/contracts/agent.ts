@@ -58,7 +58,7 @@ export interface AgentClient extends AgentNetwork, AgentSystem {
   execProcess(process: GuestProcessId, spec: OciProcess, call: Call): Promise<void>;
   /** Sets the size of a process's terminal, 1 to 65535 each; what runs in its foreground gets SIGWINCH. @throws AGENT_FAILED FAILED_PRECONDITION when it has none. */
   resizeTty(process: GuestProcessId, size: { readonly rows: number; readonly columns: number }, call: Call): Promise<void>;
-  /** The processes that run in a container now, at most 4096; none before its start and after its end. */
+  /** The processes that run in a container now, at most 4096; none after its end. One that has ended and is not collected is not among them. */
   listProcesses(container: string, call: Call): Promise<readonly GuestProcessInfo[]>;
   /** Freezes all processes of a running container. @throws AGENT_FAILED FAILED_PRECONDITION when it does not run. */
   pauseContainer(container: string, call: Call): Promise<void>;
@@ -102,7 +102,7 @@ export interface GuestProcessInfo {
   readonly parentPid: number;
   readonly uid: number;
   readonly gid: number;
-  /** One letter, as in /proc/PID/stat: `R` runs, `S` and `D` wait, `T` is stopped, `Z` has ended and is not collected. */
+  /** One letter, as in /proc/PID/stat: `R` runs, `S` and `D` wait, `T` is stopped. */
   readonly state: string;
   /** The arguments with spaces between them, or the program's name in brackets when there are none. At most 4096 characters. */
   readonly command: string;

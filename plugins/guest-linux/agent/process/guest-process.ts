@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { identifyProcess, type ProcessIdentity, signalProcess } from "tapvisor/plugin";
 import { awaitExec } from "../runtime/await-exec.ts";
 import type { ProcessStreams, RuntimeRun } from "../runtime/crun.ts";
@@ -87,7 +88,7 @@ export class GuestProcess {
       over = true;
       return exitCode;
     });
-    const known = Promise.race([this.pipes.pidFile.text.then(Number), end.then(() => undefined)]);
+    const known = Promise.race([this.pipes.pidFile.text.then(Number), end.then(afterReads).then(() => undefined)]);
     const abort = () => void endStart(run, known);
     signal.addEventListener("abort", abort, { once: true });
     const pid = await known;
@@ -156,6 +157,12 @@ export class GuestProcess {
     this.#state = "ended";
     this.#settle(exitCode);
   }
+}
+
+/** A runtime that has ended may have written before what is not read yet: on a busy machine its end can be seen first. Two turns of the loop read it. */
+async function afterReads(): Promise<void> {
+  await nextTurn();
+  await nextTurn();
 }
 
 /** How long the runtime may take to say which process it has started, before it is killed and what it may have started is left to the cgroup, ms. */
