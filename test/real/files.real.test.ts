@@ -20,7 +20,7 @@ async function begin() {
   const sandbox = await engine.runSandbox({ id: "box", memory: "512MiB" });
   const mounts = [
     { source: data, target: "/data", readonly: true },
-    { tmpfs: true, target: "/scratch", size: "16MiB" },
+    { tmpfs: true, target: "/scratch", size: "1MiB" },
   ] as const;
   const created = await sandbox.createContainer({ id: "web", rootfs, command: ["sh", "-c", RACE], mounts });
   return { sandbox, web: created };
@@ -71,7 +71,7 @@ s.test(
     assert.is(await web.files.readText("/scratch/x"), "in memory");
     assert.is(await errnoOf(web.files.remove("/scratch", { recursive: true })), "EBUSY");
     assert.is(await web.files.readText("/scratch/x"), "in memory", "the mount was emptied");
-    assert.is(await errnoOf(web.files.write("/scratch/large", randomBytes(17 * 2 ** 20))), "ENOSPC");
+    assert.is(await errnoOf(web.files.write("/scratch/large", randomBytes(1_200_000))), "ENOSPC");
     assert.equal(await entriesOf(web, "/scratch"), ["x"]);
   },
   TIMEOUT,
@@ -137,7 +137,7 @@ s.test(
     await web.files.write("/race/go", "");
     const seen = new Set<string>();
     const reading = async () => {
-      for (let time = 0; time < 60; time++) {
+      for (let time = 0; time < 30; time++) {
         seen.add(await web.files.readText("/race/d/agent.cjs").catch((error) => error.data?.errno ?? error.code));
         seen.add(
           await web.files.write("/race/d/new", "x").then(
@@ -258,7 +258,8 @@ s.test(
       { name: "hard", type: "link", linkname: "/etc/passwd" },
     ])
       assert.is(await hostile(header), "INVALID_INPUT", JSON.stringify(header));
-    assert.is(await hostile({ name: "out", type: "symlink", linkname: "/etc" }, { name: "out/planted" }), "NOT_FOUND");
+    const out = [{ name: "out", type: "symlink", linkname: "/etc" }, { name: "out/planted" }];
+    assert.is(await hostile(...out), "unpacked", "the target is the root of its links");
     assert.is(await web.files.exists("/etc/planted"), false);
     assert.is(
       await hostile({ name: "etc/", type: "directory" }, { name: "up", type: "symlink", linkname: "../../etc" }, { name: "up/planted" }),

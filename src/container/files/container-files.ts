@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { isTapvisorError } from "../../base/errors.ts";
 import type { AgentFiles, FileEntry, FileStat } from "../../contracts/agent-files.ts";
 import type { Call } from "../../contracts/holding.ts";
@@ -7,9 +7,9 @@ import { checkFilePath, type FileAccess, fileAccess } from "./access.ts";
 import { type OwnerOptions, ownerOf } from "./check.ts";
 import { pagesOf } from "./list.ts";
 import { type ReadOptions, readFile, readFileStream } from "./read.ts";
-import { type TarInOptions, tarIn } from "./tar-in.ts";
-import { type TarOptions, tarOut } from "./tar-out.ts";
-import { type DownloadOptions, download, upload } from "./transfer.ts";
+import type { TarInOptions } from "./tar-in.ts";
+import type { TarOptions } from "./tar-out.ts";
+import type { DownloadOptions } from "./transfer.ts";
 import { FileWatch } from "./watch.ts";
 import { type FileData, type WriteOptions, writeFile } from "./write.ts";
 
@@ -121,7 +121,8 @@ export class ContainerFiles {
   }
 
   /** Copies what is in a directory of the host into one of the container, which is made if need be; it belongs to user 0 there unless `owners` is true. */
-  upload(directory: string, target: string, options: TarInOptions = {}): Promise<void> {
+  async upload(directory: string, target: string, options: TarInOptions = {}): Promise<void> {
+    const { upload } = await import("./transfer.ts"); // here and below: only a script that moves trees pays for the loading of tar
     return upload(this.#access, directory, target, options);
   }
 
@@ -129,7 +130,8 @@ export class ContainerFiles {
    * Copies what is in a directory of the container into one of the host, which is made if need be. @throws GUEST_PROTOCOL for a link that leads out of the
    * directory, and past 4 GiB (`maxBytes`).
    */
-  download(source: string, directory: string, options: DownloadOptions = {}): Promise<void> {
+  async download(source: string, directory: string, options: DownloadOptions = {}): Promise<void> {
+    const { download } = await import("./transfer.ts");
     return download(this.#access, source, directory, options);
   }
 
@@ -137,13 +139,20 @@ export class ContainerFiles {
    * Unpacks a tar archive, not compressed, in a directory of the container. What is in the archive stays below that directory, its links included.
    * @throws INVALID_INPUT for an entry with ".." or an absolute name, or a device, and for what is no archive.
    */
-  tarIn(archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, target: string, options: TarInOptions = {}): Promise<void> {
+  async tarIn(archive: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, target: string, options: TarInOptions = {}): Promise<void> {
+    const { tarIn } = await import("./tar-in.ts");
     return tarIn(this.#access, archive, target, options);
   }
 
   /** A directory of the container, or one file, as a tar archive. FIFOs, sockets and devices are left out. */
   tarOut(path: string, options: TarOptions = {}): Readable {
-    return tarOut(this.#access, path, options);
+    this.#access.place(path); // a mistake is the caller's, not the reader's
+    return Readable.from(this.#archive(path, options), { objectMode: false });
+  }
+
+  async *#archive(path: string, options: TarOptions): AsyncGenerator<Uint8Array, void, undefined> {
+    const { tarOut } = await import("./tar-out.ts");
+    yield* tarOut(this.#access, path, options);
   }
 
   #ask<T>(verb: string, path: string, signal: AbortSignal | undefined, work: FileWork<T>, timeoutMs?: number): Promise<T> {

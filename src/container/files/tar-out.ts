@@ -19,7 +19,6 @@ export interface TarOptions {
 
 /** A directory of the container, or one file, as a tar archive. FIFOs, sockets and devices are left out. */
 export function tarOut(access: FileAccess, path: string, { signal }: TarOptions): Readable {
-  access.place(path);
   const { readable, controller } = createTarPacker();
   const stopped = new AbortController();
   const stream = Readable.fromWeb(readable as never, { highWaterMark: FILE_PIECE_BYTES });

@@ -10,9 +10,9 @@ import type {
 } from "../../../contracts/agent-files.ts";
 import { FILE_PIECE_BYTES } from "../../../contracts/agent-files.ts";
 import type { OciSpec } from "../../../contracts/oci.ts";
+import { identityOf, isBelow, regular, setAttributes, statOf } from "./nodes.ts";
 import {
   type FakeDirectory,
-  type FakeFile,
   type FakeFound,
   type FakeNode,
   type FakeWalk,
@@ -260,31 +260,4 @@ export class FakeFiles {
   #tell(parent: FakeDirectory, type: "change" | "rename", name: string): void {
     for (const { directory, watch } of this.#watches.values()) if (directory === parent) watch.add({ type, name });
   }
-}
-
-function regular(node: FakeNode, path: string): FakeFile {
-  if (node.type === "file") return node;
-  throw fileError(node.type === "directory" ? "EISDIR" : "EINVAL", path);
-}
-
-function statOf(node: FakeNode): FileStat {
-  const { type, mode, uid, gid, modifiedMs, links } = node;
-  const size = node.type === "file" ? node.data.length : node.type === "link" ? Buffer.byteLength(node.target) : 0;
-  return { type, size, mode, uid, gid, modifiedMs, identity: identityOf(node), links };
-}
-
-function identityOf({ inode }: FakeNode): string {
-  return `1:${inode}`;
-}
-
-function setAttributes(node: FakeNode, { mode, uid, gid, modifiedMs }: FileAttributes): void {
-  if (mode !== undefined && node.type !== "link") node.mode = mode;
-  if (uid !== undefined) node.uid = uid;
-  if (gid !== undefined) node.gid = gid;
-  if (modifiedMs !== undefined) node.modifiedMs = Math.trunc(modifiedMs);
-}
-
-/** Whether a path is another, or in it. */
-function isBelow(path: string, directory: string): boolean {
-  return path === directory || directory === "/" || path.startsWith(`${directory}/`);
 }
