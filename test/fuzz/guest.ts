@@ -227,7 +227,7 @@ export const guest: readonly Property[] = [
           const code = await make(world, each, wrong);
           const key = `${each.method} ${code}`;
           answered.set(key, (answered.get(key) ?? 0) + 1);
-          assert.equal(world.defects, [], each.method);
+          assert.equal(world.defects, [], `${each.method}: ${world.defects[0]}`);
         }
         await world.assertUntouched();
       }),

@@ -54,18 +54,23 @@ s.test("an honest answer on this way is an answer, so that what follows is about
 });
 
 /** A yamux frame for the one stream that the client has. */
-const data = (length: number, bytes: number) => Buffer.concat([encodeHeader(TYPE.data, 0, 1, length), Buffer.alloc(bytes)]);
+const data = (stream: number, length: number, bytes: number) =>
+  Buffer.concat([encodeHeader(TYPE.data, 0, stream, length), Buffer.alloc(bytes)]);
 
 const LIES: Readonly<Record<string, readonly [(wire: Wire) => void | Promise<void>, code: ErrorCode, text: RegExp]>> = {
-  "a yamux frame longer than a window": [({ mux }) => mux(data(300_000, 100)), "AGENT_LOST", /300000 bytes.*GUEST_PROTOCOL/],
-  "a yamux frame of 4 GiB": [({ mux }) => mux(data(0xffff_ffff, 100)), "AGENT_LOST", /4294967295 bytes.*GUEST_PROTOCOL/],
+  "a yamux frame longer than a window": [
+    ({ mux, stream }) => mux(data(stream, 300_000, 100)),
+    "AGENT_LOST",
+    /300000 bytes.*GUEST_PROTOCOL/,
+  ],
+  "a yamux frame of 4 GiB": [({ mux, stream }) => mux(data(stream, 0xffff_ffff, 100)), "AGENT_LOST", /4294967295 bytes.*GUEST_PROTOCOL/],
   "a yamux version that there is not": [({ mux }) => mux(Buffer.alloc(12, 7)), "AGENT_LOST", /version 7.*GUEST_PROTOCOL/],
   "the end of a stream twice": [
-    ({ mux }) => mux(encodeHeader(TYPE.window, FLAG.fin, 1, 0), encodeHeader(TYPE.window, FLAG.fin, 1, 0)),
+    ({ mux, stream }) => mux(encodeHeader(TYPE.window, FLAG.fin, stream, 0), encodeHeader(TYPE.window, FLAG.fin, stream, 0)),
     "AGENT_LOST",
     /./,
   ],
-  "a reset of the stream": [({ mux }) => mux(encodeHeader(TYPE.window, FLAG.rst, 1, 0)), "AGENT_LOST", /./],
+  "a reset of the stream": [({ mux, stream }) => mux(encodeHeader(TYPE.window, FLAG.rst, stream, 0)), "AGENT_LOST", /./],
   "an HTTP/2 frame of 16 MiB": [
     ({ h2, id }) => h2(h2Frame(H2.data, 0, id, Buffer.alloc(9), 2 ** 24 - 1)),
     "AGENT_LOST",
@@ -100,8 +105,8 @@ for (const [what, [script, code, text]] of Object.entries(LIES)) {
 
 const SILENCES: Readonly<Record<string, (wire: Wire) => void | Promise<void>>> = {
   nothing: () => {},
-  "half a yamux header": ({ mux }) => mux(encodeHeader(TYPE.data, 0, 1, 100).subarray(0, 6)),
-  "half a yamux payload": ({ mux }) => mux(data(100, 0), h2Frame(200, 0, 0, Buffer.alloc(41))),
+  "half a yamux header": ({ mux, stream }) => mux(encodeHeader(TYPE.data, 0, stream, 100).subarray(0, 6)),
+  "half a yamux payload": ({ mux, stream }) => mux(data(stream, 100, 0), h2Frame(200, 0, 0, Buffer.alloc(41))),
   "half an HTTP/2 header": ({ h2, id }) => h2(responseHeaders(id).subarray(0, 4)),
   "a frame that announces more than it holds": ({ h2, id }) => h2(responseHeaders(id), h2Frame(H2.data, 0, id, Buffer.alloc(10), 16_384)),
   "headers without an end": ({ h2, id }) => h2(h2Frame(H2.headers, 0, id, RESPONSE)),
@@ -175,7 +180,7 @@ const FLOODS: Readonly<Record<string, (wire: Wire) => readonly ["mux" | "h2", Bu
   ],
   "yamux pings": () => ["mux", encodeHeader(TYPE.ping, FLAG.syn, 0, 1), 2 * MIB],
   "yamux echoes": () => ["mux", encodeHeader(TYPE.ping, FLAG.ack, 0, 1), 4 * MIB],
-  "yamux window updates": () => ["mux", encodeHeader(TYPE.window, 0, 1, 0), 4 * MIB],
+  "yamux window updates": ({ stream }) => ["mux", encodeHeader(TYPE.window, 0, stream, 0), 4 * MIB],
   "yamux go-aways": () => ["mux", encodeHeader(TYPE.goAway, 0, 0, 0), 4 * MIB],
   "resets of yamux streams that nobody opened": () => ["mux", encodeHeader(TYPE.window, FLAG.rst, 77, 0), 4 * MIB],
   "HTTP/2 pings": () => ["h2", h2Frame(H2.ping, 0, 0, Buffer.alloc(8)), 3 * MIB],

@@ -12,6 +12,8 @@ import { ACK, H2, h2Frame, honest } from "./wire.ts";
 export interface Wire {
   /** The call's stream in HTTP/2. */
   readonly id: number;
+  /** The stream of yamux that carries it, which the client numbers as it likes. */
+  readonly stream: number;
   /** Bytes of HTTP/2, inside of the yamux stream. */
   h2(...frames: Buffer[]): Promise<void>;
   /** Bytes of yamux itself, between frames. */
@@ -125,7 +127,7 @@ function serveHttp2(stream: Duplex, below: Pick<Wire, "mux" | "hangUp">, onCall:
       if (type === H2.settings && (flags & ACK) === 0) void h2(h2Frame(H2.settings, ACK, 0));
       if (type !== H2.headers) continue;
       if (id <= 3) void h2(honest(id, Buffer.from([8, 1])));
-      else void onCall({ ...below, id, h2, gone: () => stream.destroyed });
+      else void onCall({ ...below, id, stream: (stream as Duplex & { readonly id: number }).id, h2, gone: () => stream.destroyed });
     }
   });
 }

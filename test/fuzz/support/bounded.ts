@@ -4,6 +4,8 @@ export interface Bounds {
   readonly bytes: number;
   readonly text: number;
   readonly entries: number;
+  /** Text may hold anything. */
+  readonly raw?: boolean;
 }
 
 const UNSAFE = /[\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]/u;
@@ -12,6 +14,7 @@ const UNSAFE = /[\p{Cc}\p{Cs}\p{Bidi_Control}\u2028\u2029]/u;
 export function assertBounded(value: unknown, bounds: Bounds, path = "value"): void {
   if (value === undefined || typeof value === "boolean") return;
   if (typeof value === "number") assert.ok(Number.isSafeInteger(value) && value >= 0, `${path} is ${value}`);
+  else if (typeof value === "string" && bounds.raw) assert.ok(value.length <= bounds.text, `${path} has ${value.length} characters`);
   else if (typeof value === "string") assertSafeText(value, bounds.text, path);
   else if (value instanceof Uint8Array) assert.ok(value.length <= bounds.bytes, `${path} has ${value.length} bytes`);
   else assertEntries(value, bounds, path);

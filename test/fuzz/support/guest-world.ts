@@ -65,9 +65,10 @@ export async function guestWorld(): Promise<GuestWorld> {
   };
   await mkdir(join(directory.path, "canary"), { recursive: true });
   await mkdir(at("tapvisor/c/rootfs"), { recursive: true });
-  for (const name of ["cgroups", "dev", "proc", "sys/devices/system/cpu/cpu0"]) await mkdir(at(name), { recursive: true });
+  for (const name of ["cgroups", "dev", "proc", "sys/devices/system/cpu/cpu0", "sys/class/net"]) await mkdir(at(name), { recursive: true });
   await writeFile(join(directory.path, "canary/file"), CANARY);
   await writeFile(at("proc/meminfo"), "MemTotal: 1000 kB\nMemAvailable: 500 kB\n");
+  await writeFile(at("dev/urandom"), "");
   await writeFile(at("proc/uptime"), "1.00 1.00\n");
   await writeFile(paths.mounts, "");
   await writeFile(paths.crun, CRUN);

@@ -66,7 +66,7 @@ s.test("execProcess sends the process with its terminal and the terminal's size"
       Env: ["A=b"],
     },
   );
-  assert.equal(User, { UID: 1, GID: 2, AdditionalGids: [], Username: "" });
+  assert.equal(User, { UID: 1, GID: 2, AdditionalGids: [], Username: "", Umask: null });
 });
 
 for (const [code, exitCode] of [

@@ -297,7 +297,7 @@ s.test("bad requests are INVALID_ARGUMENT, have no effect and do not end the age
     const refused = await refusal(guest.call("CreateContainer", request));
     assert.is(refused.status, wanted, `${name}: ${refused.text}`);
   }
-  assert.is((await refusal(guest.raw(agentServiceDefinition.StartTracing as never, {}))).status, status.UNIMPLEMENTED);
+  assert.is((await refusal(guest.raw(agentServiceDefinition.StartTracing as never, {}))).status, status.FAILED_PRECONDITION);
   assert.is(guest.agent.containers.size, 0);
   assert.equal(guest.logged, []);
   await guest.call("CreateContainer", { container_id: "c", OCI: good });
