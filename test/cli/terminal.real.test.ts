@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createEngine } from "tapvisor";
 import * as assert from "uvu/assert";
 import { realEngine } from "../support/real-engine.ts";
 import { suite } from "../support/suite.ts";
@@ -15,6 +16,7 @@ s.test(
     await sandbox.start();
     await sandbox.run({ id: "web", rootfs: { directory: world.rootfs }, command: ["sh"], tty: true, ttySize: { rows: 24, columns: 80 } });
     await world.engine.close(); // lets go of it: the commands take it over
+    await using _end = { [Symbol.asyncDispose]: () => removeAll(world.root) };
 
     const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
     const command = `${process.execPath} --import ${import.meta.resolve("tsx")} ${main}`;
@@ -28,7 +30,9 @@ s.test(
     await terminal.type("stty -a | md5sum", "Enter");
     const before = /([0-9a-f]{32})/.exec(await terminal.shows(/[0-9a-f]{32}/))?.[1];
 
-    await terminal.type("clear; $TAPVISOR exec -it -e PS1='inside$ ' box/web sh; echo code $?", "Enter");
+    await terminal.type("clear; $TAPVISOR exec -it box/web sh; echo code $?", "Enter");
+    await terminal.shows(/[#$] $/m);
+    await terminal.type("PS1='ins''ide$ '", "Enter");
     await terminal.shows("inside$");
     await terminal.type("stty size; tty", "Enter");
     await terminal.shows("24 80");
@@ -72,5 +76,15 @@ s.test(
   },
   { timeoutMs: 300_000 },
 );
+
+/** What a test that failed half-way has left. */
+async function removeAll(root: string): Promise<void> {
+  await using engine = await createEngine({ root });
+  for (const { id } of await engine.list()) {
+    const sandbox = await engine.sandbox(id);
+    await sandbox.stop({ force: true });
+    await sandbox.delete();
+  }
+}
 
 s.run();

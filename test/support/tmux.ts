@@ -19,8 +19,9 @@ export interface Tmux extends AsyncDisposable {
 export async function tmux(cwd: string, environment: Readonly<Record<string, string>> = {}): Promise<Tmux> {
   const server = `tapvisor-${randomBytes(6).toString("hex")}`;
   const tell = async (...args: readonly string[]) => (await run("tmux", ["-L", server, ...args])).stdout;
-  const variables = Object.entries({ PS1: "here$ ", ...environment }).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
-  await tell("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "-c", cwd, ...variables, "sh");
+  const variables = Object.entries(environment).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
+  await tell("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "-c", cwd, ...variables, "bash --norc --noprofile");
+  await tell("send-keys", "PS1='he''re$ '; clear", "Enter"); // a shell takes no prompt from its environment
   const screen = () => tell("capture-pane", "-p");
   return {
     async type(...keys) {
