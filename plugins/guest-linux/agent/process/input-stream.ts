@@ -33,8 +33,10 @@ export class InputStream {
       this.#checkOpen();
       if (data.length === 0) return 0;
       const chunk = data.subarray(0, CHUNK_BYTES);
+      let taken = false;
       this.#pending = new Promise((resolve) => {
-        this.#target.write(chunk, () => {
+        this.#target.write(chunk, (error) => {
+          taken = !error;
           this.#pending = undefined;
           resolve();
         });
@@ -43,7 +45,7 @@ export class InputStream {
       // with this chunk, and the next write waits for that.
       await nextTurn();
       await nextTurn();
-      this.#checkOpen();
+      if (!taken) this.#checkOpen(); // a process may read its last line and end before this is reached
       return chunk.length;
     }, signal);
   }

@@ -124,4 +124,19 @@ s.test("a write takes at most what a pipe holds", async () => {
   assert.is(await input.write(Buffer.alloc(1_000_000), NEVER), 65536);
 });
 
+s.test("input that was taken is taken, also when it is closed at once", async () => {
+  const target = new Writable({
+    write(_chunk, _encoding, done) {
+      done();
+      input.discard();
+    },
+  });
+  const input: InputStream = new InputStream(target);
+  assert.is(await input.write(Buffer.from("last line"), NEVER), 9);
+  await input.write(Buffer.from("more"), NEVER).then(
+    () => assert.unreachable(),
+    (error) => assert.instance(error, StatusError),
+  );
+});
+
 s.run();
