@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { findProcessesByMark } from "../../src/base/process-identity.ts";
 
 const run = promisify(execFile);
 
@@ -42,6 +43,7 @@ export async function tmux(cwd: string, environment: Readonly<Record<string, str
     },
     async [Symbol.asyncDispose]() {
       await tell("kill-server").catch(() => {}); // it ends with its last shell
+      while ((await findProcessesByMark(server)).length > 0) await delay(20); // it answers before it has ended
     },
   };
 }
