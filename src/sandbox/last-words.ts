@@ -33,8 +33,11 @@ export async function explainLoss(error: unknown, lastWords: LastWords): Promise
   if (!isTapvisorError(error) || error.code !== "AGENT_LOST" || error.data.console !== undefined) return error;
   const console = (await lastWords().catch(() => undefined))?.console;
   if (!console) return error;
-  const lines = console.trimEnd().split("\n").slice(-LINES).join("\n");
-  return new TapvisorError("AGENT_LOST", `${error.message}; the console's last lines:\n${lines}`, {
+  const lines = console.trimEnd().split("\n");
+  // Behind a panic come its registers and its calls.
+  const panic = lines.findLast((line) => line.includes("Kernel panic"));
+  const said = panic === undefined ? `the console's last lines:\n${lines.slice(-LINES).join("\n")}` : `the console says: ${panic.trim()}`;
+  return new TapvisorError("AGENT_LOST", `${error.message}; ${said}`, {
     data: { ...error.data, console },
     cause: error,
     ...(error.hint !== undefined && { hint: error.hint }),
