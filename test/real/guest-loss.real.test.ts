@@ -8,9 +8,16 @@ const s = suite("a guest that is lost");
 /** A container that may do all that root of the guest may, and what a test hears of its sandbox. */
 async function scene() {
   const heard: string[] = [];
+  let onExit = () => {};
+  const exited = new Promise<void>((resolve) => {
+    onExit = resolve;
+  });
   const ears = definePlugin("ears", ({ hooks }) => {
     hooks.agentLost.tapPromise(async ({ error }) => void heard.push(`agentLost ${error.message.includes("Kernel panic")}`));
-    hooks.vmExited.tapPromise(async () => void heard.push("vmExited"));
+    hooks.vmExited.tapPromise(async () => {
+      heard.push("vmExited");
+      onExit();
+    });
   });
   const world = await realEngine({ plugins: [ears()] });
   const sandbox = await world.engine.runSandbox({ id: "box" });
@@ -22,7 +29,7 @@ async function scene() {
     seccomp: "unconfined",
   } as const;
   const root = await sandbox.run({ id: "root", ...options, command: ["sleep", "100000"] });
-  return { ...world, sandbox, root, heard, [Symbol.asyncDispose]: () => world[Symbol.asyncDispose]() };
+  return { ...world, sandbox, root, heard, exited, [Symbol.asyncDispose]: () => world[Symbol.asyncDispose]() };
 }
 
 s.test(
@@ -38,6 +45,7 @@ s.test(
     assert.equal([lost.code, unread.code], ["AGENT_LOST", "AGENT_LOST"]);
     assert.match(lost.message, "Kernel panic - not syncing");
     assert.match(Reflect.get(lost.data, "console"), "sysrq triggered crash");
+    await at.exited; // it reboots a second after the panic, which ends QEMU
     await at.sandbox.stop({ force: true });
     await at.sandbox.delete();
     assert.equal(at.heard.toSorted(), ["agentLost true", "vmExited"]);
