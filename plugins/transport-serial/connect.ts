@@ -27,7 +27,7 @@ export async function connectSerial(endpoint: AgentEndpoint, call: Call): Promis
   const session = yamuxOver(socket, { role: "client" });
   if (behind.length > 0) session.receive(behind);
   return {
-    openStream: async () => session.openStream(),
+    openStream: async ({ windowBytes } = {}) => session.openStream(windowBytes),
     closed: session.closed,
     close: () => session.close(),
   };

@@ -1,11 +1,14 @@
 import { Duplex } from "node:stream";
-import { encodeHeader, FLAG, TYPE, WINDOW_BYTES } from "./codec.ts";
+import { encodeHeader, FLAG, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
 import { resetByPeer } from "./errors.ts";
 import { ReceiveQueue } from "./receive-queue.ts";
 import { SendQueue } from "./send-queue.ts";
 
-/** Small enough that other streams and pings get their turn soon, large enough that a header costs nothing. */
-const MAX_FRAME_BYTES = 65_536;
+/**
+ * Small enough that other streams and pings get their turn soon, large enough that a header costs little; with its header it is a multiple of
+ * the 32 KiB that a guest's port takes at once. See resync.ts before making it larger.
+ */
+const MAX_FRAME_BYTES = 4 * 32_768 - HEADER_BYTES;
 
 /** Frames on their way out together, and whom to tell when they have gone. */
 export interface Batch {
@@ -42,7 +45,9 @@ export class YamuxStream extends Duplex {
   #receiveWindow = WINDOW_BYTES;
   #wanted = false;
   #unread = 0;
-  #credit = 0;
+  #credit: number;
+  /** Beyond what every stream begins with; goes out with its first frame. */
+  #firstCredit: number;
   #remoteEnded = false;
   #endGiven = false;
 
@@ -53,12 +58,15 @@ export class YamuxStream extends Duplex {
   #finSent = false;
   #cutOff = false;
 
-  constructor(link: StreamLink, id: number, firstFlag: number) {
+  /** `windowBytes`: what the other side may send ahead of the reader, `WINDOW_BYTES` or more. */
+  constructor(link: StreamLink, id: number, firstFlag: number, windowBytes = WINDOW_BYTES) {
     // The mark of 1 makes push() say at once whether somebody reads: what nobody reads waits in our own queue, which packs it.
     super({ readableHighWaterMark: 1, writableHighWaterMark: MAX_FRAME_BYTES });
     this.id = id;
     this.#link = link;
     this.#flags = firstFlag;
+    this.#firstCredit = windowBytes - WINDOW_BYTES;
+    this.#credit = this.#firstCredit;
     this.#out = new SendQueue(link.guarded);
     this.on("error", () => {});
   }
@@ -118,7 +126,7 @@ export class YamuxStream extends Duplex {
   }
 
   get #creditDue(): boolean {
-    return this.#credit >= WINDOW_BYTES / 2 && !this.#remoteEnded;
+    return (this.#firstCredit > 0 || this.#credit >= WINDOW_BYTES / 2) && !this.#remoteEnded;
   }
 
   get #finDue(): boolean {
@@ -130,6 +138,7 @@ export class YamuxStream extends Duplex {
     batch.frames.push(encodeHeader(TYPE.window, this.#flags | (fin ? FLAG.fin : 0), this.id, this.#credit));
     this.#receiveWindow += this.#credit;
     this.#credit = 0;
+    this.#firstCredit = 0;
     if (!fin) return;
     this.#finish = undefined;
     this.#finSent = true;
