@@ -12,12 +12,14 @@ export class InputStream {
   readonly #target: Writable;
   readonly #turns = new Mutex();
   #pending: Promise<void> | undefined;
+  #settle: () => void = () => {};
   #closed = false;
 
   constructor(target: Writable) {
     this.#target = target;
     const close = () => {
       this.#closed = true;
+      this.#settle(); // a stream that is destroyed need not answer for its last write
     };
     target.once("error", close); // EPIPE: the process closed its end
     target.once("close", close);
@@ -33,18 +35,26 @@ export class InputStream {
       this.#checkOpen();
       if (data.length === 0) return 0;
       const chunk = data.subarray(0, CHUNK_BYTES);
-      this.#pending = new Promise((resolve) => {
-        this.#target.write(chunk, () => {
-          this.#pending = undefined;
-          resolve();
-        });
-      });
+      void this.#put(chunk);
       // A pipe with room has taken the bytes, and a broken one has failed, by the second turn of the loop. A full one goes on
       // with this chunk, and the next write waits for that.
       await nextTurn();
       await nextTurn();
       this.#checkOpen();
       return chunk.length;
+    }, signal);
+  }
+
+  /**
+   * Resolves when the pipe has taken all of it. Writers take turns.
+   * @throws FAILED_PRECONDITION when either side closed it; ABORTED when the signal fires first: the pipe may still take it then.
+   */
+  writeAll(data: Uint8Array, signal: AbortSignal): Promise<void> {
+    return this.#turns.run(async () => {
+      if (this.#pending) await until(this.#pending, signal);
+      this.#checkOpen();
+      await until(this.#put(data), signal);
+      this.#checkOpen();
     }, signal);
   }
 
@@ -57,6 +67,18 @@ export class InputStream {
   discard(): void {
     this.#closed = true;
     this.#target.destroy();
+  }
+
+  #put(chunk: Uint8Array): Promise<void> {
+    const pending = new Promise<void>((resolve) => {
+      this.#settle = () => {
+        this.#pending = undefined;
+        resolve();
+      };
+      this.#target.write(chunk, this.#settle);
+    });
+    this.#pending = pending;
+    return pending;
   }
 
   #checkOpen(): void {
