@@ -11,6 +11,7 @@ export * from "./base/units.ts";
 /** Checks a plugin's options against a zod schema; a bad field is named. */
 export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
+export type * from "./contracts/agent-streams.ts";
 export type * from "./contracts/finding.ts";
 export type * from "./contracts/guest.ts";
 export type * from "./contracts/holding.ts";

@@ -7,6 +7,7 @@ import {
   type VersionCheckResponse,
 } from "tapvisor/protocol";
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
+import { dataStreams } from "./data-stream/client.ts";
 import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
 import { guestCalls } from "./guest-calls.ts";
@@ -96,6 +97,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
       await send("OnlineCPUMem", rpc.OnlineCPUMem, { wait: true, nb_cpus: vcpus, cpu_only: cpuOnly }, call);
     },
     ...guestCalls(send),
+    ...dataStreams(link, version),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

@@ -41,6 +41,7 @@ export const DEADLINES = {
   ReleaseDisk: 30_000,
   SignalProcess: 15_000,
   CloseStdin: 15_000,
+  OpenStream: 15_000,
   WaitProcess: undefined,
   ReadStdout: undefined,
   ReadStderr: undefined,
@@ -49,6 +50,16 @@ export const DEADLINES = {
 
 /** How long the agent may try to end a container's processes before RemoveContainer fails, seconds: less than the 10 s a release has. */
 export const REMOVE_TIMEOUT_SECONDS = 8;
+
+/** What may be on its way from the guest to a reader of a data stream that has paused, bytes: as much as the agent keeps until it is acknowledged. */
+export const DATA_WINDOW_BYTES = 1024 * 1024;
+
+/** Output that was taken is acknowledged at this many bytes, or this many ms after the first of them. */
+export const ACKNOWLEDGE_BYTES = 128 * 1024;
+export const ACKNOWLEDGE_MS = 10;
+
+/** How long the last acknowledgement of a stream that is let go may take to be sent, ms. */
+export const LAST_ACKNOWLEDGEMENT_MS = 1000;
 
 /** How long `close` waits for the transport, ms. */
 export const CLOSE_TIMEOUT_MS = 2000;

@@ -1,3 +1,4 @@
+import type { AgentStreams } from "./agent-streams.ts";
 import type { Call } from "./holding.ts";
 import type { AgentEndpoint, GuestDisk } from "./hypervisor.ts";
 import type { OciResources, OciSpec } from "./oci.ts";
@@ -24,7 +25,7 @@ export interface AgentTarget {
  * The guest's verbs, those of the Kata agent 1.x protocol. Every call fails at once with AGENT_LOST when the connection is gone, with
  * AGENT_FAILED (and the gRPC status) when the agent refuses. Exit codes are as a shell reports them: 128 + n for signal n.
  */
-export interface AgentClient {
+export interface AgentClient extends AgentStreams {
   createSandbox(
     request: { readonly hostname: string; readonly sandbox: string; readonly storages: readonly GuestStorage[] },
     call: Call,
