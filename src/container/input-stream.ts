@@ -1,8 +1,8 @@
 import { Writable } from "node:stream";
-import { KiB } from "../base/units.ts";
+import { MiB } from "../base/units.ts";
 
 /** Small writes are gathered up to this while earlier ones are under way. */
-const BUFFER_BYTES = 256 * KiB;
+const BUFFER_BYTES = 1 * MiB;
 
 export interface InputTarget {
   /** Resolves when the process's pipe has taken all of it. */

@@ -45,9 +45,10 @@ export class YamuxStream extends Duplex {
   #receiveWindow = WINDOW_BYTES;
   #wanted = false;
   #unread = 0;
-  #credit: number;
-  /** Beyond what every stream begins with; goes out with its first frame. */
-  #firstCredit: number;
+  #credit = 0;
+  /** What the other side may send ahead of the reader. */
+  #windowBytes = WINDOW_BYTES;
+  #widened = false;
   #remoteEnded = false;
   #endGiven = false;
 
@@ -65,10 +66,15 @@ export class YamuxStream extends Duplex {
     this.id = id;
     this.#link = link;
     this.#flags = firstFlag;
-    this.#firstCredit = windowBytes - WINDOW_BYTES;
-    this.#credit = this.#firstCredit;
     this.#out = new SendQueue(link.guarded);
     this.on("error", () => {});
+    this.#widen(windowBytes);
+  }
+
+  /** Lets the other side send so many bytes ahead of the reader from now on, which may be buffered here; fewer than before change nothing. */
+  widen(windowBytes: number): void {
+    this.#widen(windowBytes);
+    if (this.#widened && !this.destroyed) this.#link.ready(this);
   }
 
   /** Reserves room for a frame's payload; false when the other side has passed its window or its own end. */
@@ -117,7 +123,11 @@ export class YamuxStream extends Duplex {
   /** Adds the stream's next frame to the batch; call only when `hasFrame`. */
   takeFrame(batch: Batch): void {
     if (this.#creditDue || this.#finDue || !this.#canSend) this.#takeWindow(batch);
-    else this.#takeData(batch);
+    else {
+      this.#takeData(batch);
+      this.#flags = 0;
+      if (this.#credit >= this.#windowBytes / 4 && !this.#remoteEnded) this.#takeWindow(batch); // saves a frame, and the turn it takes, of its own
+    }
     this.#flags = 0;
   }
 
@@ -126,7 +136,7 @@ export class YamuxStream extends Duplex {
   }
 
   get #creditDue(): boolean {
-    return (this.#firstCredit > 0 || this.#credit >= WINDOW_BYTES / 2) && !this.#remoteEnded;
+    return (this.#widened || this.#credit >= this.#windowBytes / 2) && !this.#remoteEnded;
   }
 
   get #finDue(): boolean {
@@ -138,11 +148,19 @@ export class YamuxStream extends Duplex {
     batch.frames.push(encodeHeader(TYPE.window, this.#flags | (fin ? FLAG.fin : 0), this.id, this.#credit));
     this.#receiveWindow += this.#credit;
     this.#credit = 0;
-    this.#firstCredit = 0;
+    this.#widened = false;
     if (!fin) return;
     this.#finish = undefined;
     this.#finSent = true;
     batch.sent.push(fin);
+  }
+
+  #widen(windowBytes: number): void {
+    const more = windowBytes - this.#windowBytes;
+    if (more <= 0) return;
+    this.#windowBytes = windowBytes;
+    this.#credit += more;
+    this.#widened = true;
   }
 
   #takeData(batch: Batch): void {

@@ -18,30 +18,36 @@ export async function serveOutput(process: GuestProcess, output: OutputStream, c
     const reader = new AcknowledgementReader();
     const stop = new AbortController();
     const signal = AbortSignal.any([gone, stop.signal]);
-    let over: () => void = () => {};
-    const settled = new Promise<void>((resolve) => {
-      over = resolve;
-    });
+    /** Ends the present wait: one listener for the whole stream, since one for each write costs more than the write. */
+    let wake: () => void = () => {};
+    signal.addEventListener("abort", () => wake(), { once: true });
+    const wait = async (begin: (done: (error?: Error | null) => void) => void) => {
+      const error = await new Promise<Error | null | undefined>((resolve) => {
+        wake = () => resolve(undefined);
+        if (signal.aborted) wake();
+        else begin(resolve);
+      });
+      if (signal.aborted) throw signal.reason;
+      if (error) throw error;
+    };
     connection.on("data", (chunk: Buffer) => {
       try {
         const bytes = reader.push(chunk);
         if (bytes === undefined) throw new StatusError("INVALID_ARGUMENT", "an acknowledgement of no bytes");
         turn.acknowledge(bytes);
-        if (connection.writableEnded && turn.unacknowledged === 0) over();
+        if (connection.writableEnded && turn.unacknowledged === 0) wake();
       } catch (error) {
         stop.abort(error);
       }
     });
-    connection.once("end", () => {
-      over();
-      stop.abort(NO_MORE);
-    });
+    connection.once("end", () => stop.abort(NO_MORE));
     try {
       for (let bytes = await turn.next(WRITE_BYTES, signal); bytes.length > 0; bytes = await turn.next(WRITE_BYTES, signal)) {
-        await until(written(connection, bytes), signal);
+        // The connection's window is the back-pressure.
+        await wait((done) => connection.write(bytes, done));
       }
       connection.end();
-      if (turn.unacknowledged > 0) await until(settled, signal);
+      if (turn.unacknowledged > 0) await wait(() => {});
     } catch (error) {
       if (error !== NO_MORE) throw error;
       connection.end();
@@ -51,10 +57,3 @@ export async function serveOutput(process: GuestProcess, output: OutputStream, c
 
 /** Why a stream stops whose reader has ended its side. */
 const NO_MORE = new Error("the reader wants no more");
-
-/** Resolves when the connection has taken the bytes: its window is the back-pressure. */
-function written(connection: Duplex, bytes: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    connection.write(bytes, (error) => (error ? reject(error) : resolve()));
-  });
-}

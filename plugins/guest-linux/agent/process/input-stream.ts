@@ -35,7 +35,7 @@ export class InputStream {
       this.#checkOpen();
       if (data.length === 0) return 0;
       const chunk = data.subarray(0, CHUNK_BYTES);
-      void this.#put(chunk);
+      void this.#put([chunk]);
       // A pipe with room has taken the bytes, and a broken one has failed, by the second turn of the loop. A full one goes on
       // with this chunk, and the next write waits for that.
       await nextTurn();
@@ -49,7 +49,7 @@ export class InputStream {
    * Resolves when the pipe has taken all of it. Writers take turns.
    * @throws FAILED_PRECONDITION when either side closed it; ABORTED when the signal fires first: the pipe may still take it then.
    */
-  writeAll(data: Uint8Array, signal: AbortSignal): Promise<void> {
+  writeAll(data: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
     return this.#turns.run(async () => {
       if (this.#pending) await until(this.#pending, signal);
       this.#checkOpen();
@@ -69,13 +69,17 @@ export class InputStream {
     this.#target.destroy();
   }
 
-  #put(chunk: Uint8Array): Promise<void> {
+  /** One vectored write, as far as the pipe has room. */
+  #put(chunks: readonly Uint8Array[]): Promise<void> {
     const pending = new Promise<void>((resolve) => {
       this.#settle = () => {
         this.#pending = undefined;
         resolve();
       };
-      this.#target.write(chunk, this.#settle);
+      const last = chunks.length - 1;
+      this.#target.cork();
+      for (const [index, chunk] of chunks.entries()) this.#target.write(chunk, index === last ? this.#settle : undefined);
+      this.#target.uncork();
     });
     this.#pending = pending;
     return pending;
