@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { Waits } from "../waits.ts";
 
 /** What is held beside the connection's window, bytes; then it is paused. */
 const HELD_BYTES = 256 * 1024;
@@ -6,33 +7,30 @@ const HELD_BYTES = 256 * 1024;
 /** Gathers what arrives while its taker is busy: one turn of the taker then takes all of it, without a copy. */
 export class Arrivals {
   readonly #connection: Readable;
-  readonly #gone: AbortSignal;
+  readonly #waits: Waits;
   #chunks: Buffer[] = [];
   #bytes = 0;
   #ended = false;
   #wake: () => void = () => {};
   #dropping = false;
 
-  /** `gone`: the connection is over, and what has not been taken with it. */
-  constructor(connection: Readable, gone: AbortSignal) {
+  constructor(connection: Readable, waits: Waits) {
     this.#connection = connection;
-    this.#gone = gone;
+    this.#waits = waits;
     connection.on("data", (chunk: Buffer) => this.#take(chunk));
     connection.once("end", () => {
       this.#ended = true;
       this.#wake();
     });
-    gone.addEventListener("abort", () => this.#wake(), { once: true });
   }
 
-  /** All that has arrived, waiting for some; nothing at the end. @throws the reason of `gone`. */
+  /** All that has arrived, waiting for some; nothing at the end. @throws the reason of the waits' signal. */
   async next(): Promise<readonly Buffer[]> {
-    if (this.#bytes === 0 && !this.#ended && !this.#gone.aborted) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+    if (this.#bytes === 0 && !this.#ended) {
+      await this.#waits.until((done) => {
+        this.#wake = done;
       });
     }
-    if (this.#gone.aborted) throw this.#gone.reason;
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#bytes = 0;

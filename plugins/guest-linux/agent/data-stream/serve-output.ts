@@ -4,6 +4,7 @@ import type { GuestProcess } from "../process/guest-process.ts";
 import type { OutputStream } from "../process/output-stream.ts";
 import { StatusError } from "../status.ts";
 import { until } from "../until.ts";
+import { Waits } from "../waits.ts";
 
 /** What is handed to the connection at once, bytes: two of its largest frames. */
 const WRITE_BYTES = 2 * (4 * 32 * 1024 - 12);
@@ -18,24 +19,14 @@ export async function serveOutput(process: GuestProcess, output: OutputStream, c
     const reader = new AcknowledgementReader();
     const stop = new AbortController();
     const signal = AbortSignal.any([gone, stop.signal]);
-    /** Ends the present wait: one listener for the whole stream, since one for each write costs more than the write. */
-    let wake: () => void = () => {};
-    signal.addEventListener("abort", () => wake(), { once: true });
-    const wait = async (begin: (done: (error?: Error | null) => void) => void) => {
-      const error = await new Promise<Error | null | undefined>((resolve) => {
-        wake = () => resolve(undefined);
-        if (signal.aborted) wake();
-        else begin(resolve);
-      });
-      if (signal.aborted) throw signal.reason;
-      if (error) throw error;
-    };
+    const waits = new Waits(signal);
+    let settled: () => void = () => {};
     connection.on("data", (chunk: Buffer) => {
       try {
         const bytes = reader.push(chunk);
         if (bytes === undefined) throw new StatusError("INVALID_ARGUMENT", "an acknowledgement of no bytes");
         turn.acknowledge(bytes);
-        if (connection.writableEnded && turn.unacknowledged === 0) wake();
+        if (turn.unacknowledged === 0) settled();
       } catch (error) {
         stop.abort(error);
       }
@@ -44,10 +35,13 @@ export async function serveOutput(process: GuestProcess, output: OutputStream, c
     try {
       for (let bytes = await turn.next(WRITE_BYTES, signal); bytes.length > 0; bytes = await turn.next(WRITE_BYTES, signal)) {
         // The connection's window is the back-pressure.
-        await wait((done) => connection.write(bytes, done));
+        await waits.until((done) => connection.write(bytes, done));
       }
       connection.end();
-      if (turn.unacknowledged > 0) await wait(() => {});
+      await waits.until((done) => {
+        settled = done;
+        if (turn.unacknowledged === 0) done();
+      });
     } catch (error) {
       if (error !== NO_MORE) throw error;
       connection.end();

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Mutex } from "tapvisor/plugin";
 import { StatusError } from "../status.ts";
 import { until } from "../until.ts";
+import type { Waits } from "../waits.ts";
 
 /** How much one write takes at most, bytes: what a pipe holds. */
 const CHUNK_BYTES = 64 * 1024;
@@ -47,15 +48,16 @@ export class InputStream {
 
   /**
    * Resolves when the pipe has taken all of it. Writers take turns.
-   * @throws FAILED_PRECONDITION when either side closed it; ABORTED when the signal fires first: the pipe may still take it then.
+   * @throws FAILED_PRECONDITION when either side closed it; the reason of the waits' signal when that fires first: the pipe may still take it then.
    */
-  writeAll(data: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
+  writeAll(data: readonly Uint8Array[], waits: Waits): Promise<void> {
     return this.#turns.run(async () => {
-      if (this.#pending) await until(this.#pending, signal);
+      const pending = this.#pending;
+      if (pending) await waits.until((done) => void pending.then(() => done()));
       this.#checkOpen();
-      await until(this.#put(data), signal);
+      await waits.until((done) => void this.#put(data).then(() => done()));
       this.#checkOpen();
-    }, signal);
+    });
   }
 
   /** No more will be written: the process reads what is there and then the end. Again is nothing. */
