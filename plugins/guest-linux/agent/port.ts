@@ -1,4 +1,4 @@
-import { close, openSync, read, readSync, writev } from "node:fs";
+import { close, openSync, read, readvSync, writev } from "node:fs";
 import { promisify } from "node:util";
 import type { BytePort } from "tapvisor/protocol";
 import { portPieces } from "./port-pieces.ts";
@@ -39,17 +39,15 @@ async function* chunks(device: number, owed: () => number): AsyncGenerator<Buffe
 }
 
 /**
- * Up to `missing` bytes or a little more. It stops at a page that is not full: that may be the last of its host's, and the next one's beginning has to be
- * seen before more is waited for.
+ * Up to `missing` bytes or a little more. A vectored read goes on from page to page and stops at one that is not full: that may be the last of its
+ * host's, and the next one's beginning has to be seen before more is waited for.
  */
 function readOwed(device: number, into: Buffer, missing: number): number {
-  let bytes = 0;
-  for (let full = true; full && bytes < missing; ) {
-    const more = readSync(device, into, bytes, into.length - bytes, null);
-    full = more >= PAGE_BYTES;
-    bytes += more;
+  const pages: Uint8Array[] = [];
+  for (let at = 0; at < missing; at += PAGE_BYTES) {
+    pages.push(new Uint8Array(into.buffer, into.byteOffset + at, Math.min(PAGE_BYTES, into.length - at)));
   }
-  return bytes;
+  return readvSync(device, pages);
 }
 
 /** All in one turn through the thread pool: under emulation a turn costs as much as the writing of 32 KiB. */
