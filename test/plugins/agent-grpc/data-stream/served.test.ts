@@ -15,6 +15,7 @@ import { suite } from "../../../support/suite.ts";
 import { linkOver, streamWorld } from "./stream-world.ts";
 
 const s = suite("data streams: host and guest");
+const MiB = 1024 * 1024;
 const C = { container: "c", exec: "c" } as const;
 const STDOUT = { ...C, stream: "stdout" } as const;
 const soon = () => AbortSignal.timeout(10_000);
@@ -267,6 +268,35 @@ s.test("input is written when the pipe has taken it; its end closes the pipe, an
     openInput(next).then((late) => late.write(Buffer.from("late"), soon())),
     "AGENT_FAILED",
   );
+});
+
+s.test("a process that stops reading bounds what the guest holds of its input; nothing is lost when it goes on", async () => {
+  await using world = streamWorld();
+  await using session = await closing(world.connect());
+  const { stream } = await openDataStream(linkOver(session), { ...C, stream: "stdin" }, quietCall());
+  const block = Buffer.alloc(64 * 1024, "0123456789abcdef");
+  let sent = 0;
+  const send = () => {
+    while (sent < 8 * MiB && stream.write(block)) sent += block.length;
+  };
+  stream.on("drain", () => {
+    sent += block.length; // the write that was told to stop had been taken
+    send();
+  });
+  stream.resume();
+  send();
+  for (let before = -1; before !== sent; ) {
+    before = sent;
+    await delay(100);
+  }
+  const held = 1 * MiB + 2 * 256 * 1024 + 2 * 128 * 1024; // the window, what waits and what is being written, and the host's own mark
+  assert.ok(sent <= held && sent >= 1 * MiB, `${sent} bytes were sent, of which ${held} can be held`);
+  let bytes = 0;
+  world.input.on("data", (chunk: Buffer) => {
+    for (const byte of chunk) if (byte !== block[bytes++ % 16]) throw new Error(`byte ${bytes - 1}`);
+  });
+  while (bytes < 8 * MiB) await delay(10);
+  stream.destroy();
 });
 
 s.test("a process that takes no more fails the write that waits, and the stream ends", async () => {
