@@ -14,6 +14,7 @@ export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
 export * from "./contracts/agent-files.ts";
 export type * from "./contracts/agent-network.ts";
+export type * from "./contracts/agent-streams.ts";
 export type * from "./contracts/agent-system.ts";
 export type * from "./contracts/finding.ts";
 export type * from "./contracts/guest.ts";

@@ -7,6 +7,7 @@ import {
   type VersionCheckResponse,
 } from "tapvisor/protocol";
 import { bytesTaken, exitCode, guestDetails, streamBytes } from "./answers.ts";
+import { dataStreams } from "./data-stream/client.ts";
 import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
 import { fileCalls } from "./file-calls.ts";
@@ -111,6 +112,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     ...networkCalls(send),
     ...systemCalls(send),
     files: fileCalls(send),
+    ...dataStreams(link, version),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);

@@ -56,7 +56,8 @@ async function greet(link: Link, call: Call): Promise<VersionCheckResponse | und
         request,
         subject,
         timeoutMs: DEADLINES.Version,
-        answerFor: (failure: Failure) => (isUnimplemented(failure) ? { grpc_version: "", agent_version: "" } : undefined),
+        answerFor: (failure: Failure) =>
+          isUnimplemented(failure) ? { grpc_version: "", agent_version: "", tapvisor_data_streams: 0 } : undefined,
       },
       call,
     ),

@@ -85,6 +85,7 @@ export const DEADLINES = {
   SignalProcess: 15_000,
   CloseStdin: 15_000,
   NextFileEvents: undefined,
+  OpenStream: 15_000,
   WaitProcess: undefined,
   ReadStdout: undefined,
   ReadStderr: undefined,
@@ -93,6 +94,19 @@ export const DEADLINES = {
 
 /** How long the agent may try to end a container's processes before RemoveContainer fails, seconds: less than the 10 s a release has. */
 export const REMOVE_TIMEOUT_SECONDS = 8;
+
+/** What may be on its way from the guest to a reader of a data stream that has paused, bytes: as much as the agent keeps until it is acknowledged. */
+export const DATA_WINDOW_BYTES = 1024 * 1024;
+
+/**
+ * Output that was taken is acknowledged at this many bytes, or this many ms after the first of them: an acknowledgement costs an emulated agent about
+ * as much as 64 KiB of output. Less than half of the window, so that the window's update goes with it.
+ */
+export const ACKNOWLEDGE_BYTES = 384 * 1024;
+export const ACKNOWLEDGE_MS = 100;
+
+/** How long the last acknowledgement of a stream that is let go may take to be sent, ms. */
+export const LAST_ACKNOWLEDGEMENT_MS = 1000;
 
 /** How long `close` waits for the transport, ms. */
 export const CLOSE_TIMEOUT_MS = 2000;

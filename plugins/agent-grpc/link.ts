@@ -25,6 +25,8 @@ export interface Link {
   over(): TapvisorError<"AGENT_LOST"> | undefined;
   /** The agent takes no new calls, what is pending may still be answered: it ends in a loss within a second. */
   isGoingDown(): boolean;
+  /** Opens one more stream of the connection. */
+  openStream: TransportConnection["openStream"];
   /** Declares the connection lost. */
   lose(): void;
   /** Calls back once when the link is over, at once and before any other code runs. Returns how to undo that. */
@@ -85,6 +87,7 @@ export async function openLink(sandbox: string, connection: TransportConnection,
     unlinked: bridge.unlinked,
     over: () => reason,
     isGoingDown: () => grace !== undefined,
+    openStream: (options) => connection.openStream(options),
     lose,
     onOver: (listener) => {
       listeners.add(listener);

@@ -30,7 +30,7 @@ export async function connectSerial(endpoint: AgentEndpoint, call: Call): Promis
   const session = yamuxOver(socket, { role: "client", firstStream: unusedStream() });
   if (behind.length > 0) session.receive(behind);
   return {
-    openStream: async () => session.openStream(),
+    openStream: async ({ windowBytes } = {}) => session.openStream(windowBytes),
     closed: session.closed,
     close: () => session.close(),
   };

@@ -3,8 +3,9 @@ import { withDeadline } from "../base/deadline.ts";
 import type { Logger } from "../base/log.ts";
 import type { AgentClient, GuestProcessId } from "../contracts/agent.ts";
 import type { Call } from "../contracts/holding.ts";
-import { InputStream } from "./input-stream.ts";
-import { OutputStream } from "./output-stream.ts";
+import { type GuestStreams, guestStreams, type StreamCalls } from "./guest-streams.ts";
+import type { InputStream } from "./input-stream.ts";
+import type { OutputStream } from "./output-stream.ts";
 
 /** How a process ended. */
 export interface ProcessEnd {
@@ -29,23 +30,28 @@ export interface GuestProcess {
 export const LONGEST_WAIT = 2 ** 31 - 1;
 
 /** The calls by which a process is followed. */
-export type FollowCalls = Pick<AgentClient, "readStdout" | "readStderr" | "writeStdin" | "closeStdin" | "waitProcess" | "statsContainer">;
+export type FollowCalls = Pick<AgentClient, StreamCalls | "waitProcess" | "statsContainer">;
 
-/** Follows a process that has been started; `ahead` as for an `OutputStream`. */
-export function followProcess(client: FollowCalls, id: GuestProcessId, ahead: boolean, log: Logger): GuestProcess {
+/**
+ * Follows a process that has been started. `ahead`: its first output is asked for at once where each piece is asked for, and so is lost to a reader of
+ * another process. `streams`: those that were made before the start.
+ */
+export function followProcess(
+  client: FollowCalls,
+  id: GuestProcessId,
+  ahead: boolean,
+  log: Logger,
+  streams: GuestStreams = guestStreams(client, id, log),
+): GuestProcess {
   const stop = new AbortController();
-  const stdin = new InputStream({
-    write: (data, signal) => client.writeStdin(id, data, { signal, log }),
-    close: (signal) => client.closeStdin(id, { signal, log }),
-  });
-  const stdout = new OutputStream((maxBytes, signal) => client.readStdout(id, maxBytes, { signal, log }), ahead);
-  const stderr = new OutputStream((maxBytes, signal) => client.readStderr(id, maxBytes, { signal, log }), ahead);
+  const { stdin, stdout, stderr } = streams;
+  if (ahead) for (const stream of [stdout, stderr]) stream.readAhead();
   const call = { signal: stop.signal, log };
   const exited = client.waitProcess(id, call).then(async (exitCode) => ({ exitCode, ...(await whetherOom(client, id, exitCode, call)) }));
   exited.catch(() => {}); // whoever waits gets it
   const close = () => {
     stop.abort();
-    for (const stream of [stdin, stdout, stderr]) stream.destroy();
+    streams.close();
   };
   return { stdin, stdout, stderr, exited, close };
 }

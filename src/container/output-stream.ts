@@ -4,12 +4,20 @@ import { TapvisorError } from "../base/errors.ts";
 import { formatBytes, KiB, MiB } from "../base/units.ts";
 
 /** One request to the guest carries at most this much: a round trip to an emulated guest takes some 15 ms whatever its size. */
-const READ_BYTES = 256 * KiB;
+export const READ_BYTES = 256 * KiB;
 const LONGEST_LINE = 1 * MiB;
 const LONGEST_TEXT = 64 * MiB;
 
-/** Asks the guest for the next bytes, waiting for some; empty at the end. */
-export type ReadChunk = (maxBytes: number, signal: AbortSignal) => Promise<Uint8Array>;
+/** Where an output stream gets its bytes. */
+export interface OutputSource {
+  /** Bytes to ask for before the reader wants them: one that is asked for each piece is asked ahead, one that streams keeps its own ahead. */
+  readonly readAhead: number;
+  /** The next bytes, at most `maxBytes`, waiting for some; empty at the end. */
+  read(maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** The reader has so many bytes more for good. */
+  taken(bytes: number): void;
+  close(): void;
+}
 
 /**
  * A process's stdout or stderr: a Node stream of bytes with back-pressure down to the process's pipe, since the guest is asked for more only
@@ -18,17 +26,22 @@ export type ReadChunk = (maxBytes: number, signal: AbortSignal) => Promise<Uint8
  * A process whose output nobody reads blocks when the pipe and the buffers are full; call `resume()` to drop it.
  */
 export class OutputStream extends Readable {
-  readonly #readChunk: ReadChunk;
+  readonly #source: OutputSource;
   readonly #stop = new AbortController();
   #reading = false;
+  /** Bytes that were pushed and, as far as the source knows, are not the reader's yet. */
+  #untold = 0;
 
-  /** `ahead`: the first bytes are asked for at once, which saves a round trip later; a reader of another process would then not get them. */
-  constructor(readChunk: ReadChunk, ahead: boolean) {
-    super({ highWaterMark: READ_BYTES });
-    this.#readChunk = readChunk;
+  constructor(source: OutputSource) {
+    super({ highWaterMark: Math.max(1, source.readAhead) });
+    this.#source = source;
     // A script that does not read this stream must not die of its error; a reader gets it from its own read.
     this.on("error", () => {});
-    if (ahead) this.read(0);
+  }
+
+  /** Asks for the first bytes at once, which saves a round trip later. */
+  readAhead(): void {
+    this.read(0);
   }
 
   /** Lines without their end, "\n" or "\r\n"; one longer than 1 MiB comes in pieces of that size. */
@@ -74,9 +87,11 @@ export class OutputStream extends Readable {
   override _read(): void {
     if (this.#reading) return;
     this.#reading = true;
-    this.#readChunk(READ_BYTES, this.#stop.signal).then(
+    this.#tell();
+    this.#source.read(READ_BYTES, this.#stop.signal).then(
       (chunk) => {
         this.#reading = false;
+        this.#untold += chunk.length;
         this.push(chunk.length > 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : null);
       },
       (error) => {
@@ -88,6 +103,15 @@ export class OutputStream extends Readable {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#stop.abort();
+    this.#tell();
+    this.#source.close();
     callback(error);
+  }
+
+  /** What is in the buffer no longer, the reader has; Node asks for more right before it hands out the last of it. */
+  #tell(): void {
+    const taken = this.#untold - (this.destroyed ? this.readableLength : 0);
+    this.#untold -= taken;
+    this.#source.taken(taken);
   }
 }

@@ -13,6 +13,7 @@ import { isOf, releaseIncomplete } from "../sandbox/stop.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { recordExit } from "./exit.ts";
 import { followProcess } from "./guest-process.ts";
+import { type GuestStreams, guestStreams } from "./guest-streams.ts";
 import { expectHooks, RUN_HOOKS_STEP, runCreateHooks, runPoststartHooks } from "./oci-hooks.ts";
 import { PLUG_IN_STEPS, plugIn } from "./plug-in.ts";
 import { containerRecord, moveContainer, noteContainer, requireContainer } from "./state.ts";
@@ -32,6 +33,7 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
     const record = containerRecord(sb, id);
     await sb.hooks.amend("beforeStart", { sandbox: sb.id, container: id });
     const operation = { name: "start container", steps: START_CONTAINER_STEPS, sandbox: sb.id, container: id, signal };
+    let streams: GuestStreams | undefined;
     try {
       await transact(sb, operation, async (tx) => {
         if (record.state === "stopped") {
@@ -43,14 +45,17 @@ export function startContainer(sb: SandboxContext, id: string, signal: AbortSign
         delete record.exitCode;
         delete record.oomKilled;
         const intent: GuestProcessIntent = { vm: vmGrantOf(sb), container: id };
+        const own = { container: id, exec: id };
+        streams = sb.guest.client.openOutput && guestStreams(sb.guest.client, own, sb.log);
         await tx.acquire("start-process", { owner: ENGINE, kind: "guest-process" }, intent, DEADLINES.agent);
-        const process = followProcess(sb.guest.client, { container: id, exec: id }, !sb.journal.record.config.detached, sb.log);
+        const process = followProcess(sb.guest.client, own, !sb.journal.record.config.detached, sb.log, streams);
         sb.processes.set(id, process);
         await tx.run("commit", DEADLINES.release, () => moveContainer(sb, id, "running"));
         await sb.hooks.notify("afterStart", { sandbox: sb.id, container: id });
         void recordExit(sb, id, process);
       });
     } catch (error) {
+      streams?.close();
       sb.processes.get(id)?.close();
       sb.processes.delete(id);
       const left = await giveBackResources(sb, id);

@@ -1,5 +1,6 @@
 import type { AgentFiles } from "./agent-files.ts";
 import type { AgentNetwork } from "./agent-network.ts";
+import type { AgentStreams } from "./agent-streams.ts";
 import type { AgentSystem, GuestSandboxOptions } from "./agent-system.ts";
 import type { Call } from "./holding.ts";
 import type { AgentEndpoint, GuestDisk } from "./hypervisor.ts";
@@ -27,7 +28,7 @@ export interface AgentTarget {
  * The guest's verbs, those of the Kata agent 1.x protocol. Every call fails at once with AGENT_LOST when the connection is gone, with
  * AGENT_FAILED (and the gRPC status) when the agent refuses. Exit codes are as a shell reports them: 128 + n for signal n.
  */
-export interface AgentClient extends AgentNetwork, AgentSystem {
+export interface AgentClient extends AgentNetwork, AgentSystem, AgentStreams {
   createSandbox(
     request: { readonly hostname: string; readonly sandbox: string; readonly storages: readonly GuestStorage[] } & GuestSandboxOptions,
     call: Call,

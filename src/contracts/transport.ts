@@ -14,8 +14,11 @@ export interface Transport {
 }
 
 export interface TransportConnection {
-  /** Opens one stream; each is a plain two-way byte pipe with back-pressure. */
-  openStream(): Promise<Duplex>;
+  /**
+   * Opens one stream; each is a plain two-way byte pipe with back-pressure. `windowBytes` is how much may be on its way to a reader that has paused,
+   * where the transport can choose that.
+   */
+  openStream(options?: { readonly windowBytes?: number }): Promise<Duplex>;
   /** Settles with the reason when the connection ends, whoever ended it: never rejects. */
   readonly closed: Promise<Error | undefined>;
   close(): Promise<void>;

@@ -1,6 +1,8 @@
 import type { Duplex } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { DataStreamRequest } from "tapvisor/protocol";
 import type { Agent } from "./agent.ts";
+import { sortConnection } from "./data-stream/sort.ts";
 import { watchDelivery } from "./delivery.ts";
 import { filesService } from "./files/service.ts";
 import { check } from "./rpc/check.ts";
@@ -11,7 +13,10 @@ import { serviceDefinition } from "./wire/service.ts";
 
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
-/** Serves `grpc.AgentService`, `grpc.Health`, `tapvisor.Guest` and `tapvisor.Files` on every byte pipe that is handed in: each is one HTTP/2 connection. */
+/**
+ * Serves what is handed in by its first bytes: a data stream of one process, or else one HTTP/2 connection with `grpc.AgentService`, `grpc.Health`,
+ * `tapvisor.Guest` and `tapvisor.Files`.
+ */
 export function createAgentServer(agent: Agent): { serve(connection: Duplex): void } {
   const delivery = watchDelivery();
   const server = new Server({
@@ -26,5 +31,10 @@ export function createAgentServer(agent: Agent): { serve(connection: Duplex): vo
   server.addService(serviceDefinition("tapvisor.Guest"), guestService(agent, delivery));
   server.addService(serviceDefinition("tapvisor.Files"), filesService(agent, delivery));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  return { serve: (connection) => injector.injectConnection(connection) };
+  const kinds = {
+    grpc: (connection: Duplex) => injector.injectConnection(connection),
+    data: async (request: DataStreamRequest, connection: Duplex) =>
+      (await import("./data-stream/serve.ts")).serveDataStream(agent, request, connection),
+  };
+  return { serve: (connection) => sortConnection(connection, kinds) };
 }

@@ -100,7 +100,7 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "Health":{"methods":{"Check":{"requestType":"CheckRequest","responseType":"HealthCheckResponse"},"Version":{"requestType":"CheckRequest","responseType":"VersionCheckResponse"}}},
 "CheckRequest":{"fields":{"service":{"type":"string","id":1}}},
 "HealthCheckResponse":{"fields":{"status":{"type":"ServingStatus","id":1}},"nested":{"ServingStatus":{"values":{"UNKNOWN":0,"SERVING":1,"NOT_SERVING":2}}}},
-"VersionCheckResponse":{"fields":{"grpc_version":{"type":"string","id":1},"agent_version":{"type":"string","id":2}}}
+"VersionCheckResponse":{"fields":{"grpc_version":{"type":"string","id":1},"agent_version":{"type":"string","id":2},"tapvisor_data_streams":{"type":"uint32","id":1000}}}
 }},
 "google":{"nested":{
 "protobuf":{"nested":{

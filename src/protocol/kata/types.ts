@@ -143,6 +143,8 @@ export interface HealthCheckResponse {
 export interface VersionCheckResponse {
   readonly grpc_version: string;
   readonly agent_version: string;
+  /** Not of Kata: the version of the data streams that the agent serves beside gRPC, 0 for none. */
+  readonly tapvisor_data_streams: number;
 }
 
 export interface SyncResourcesRequest {

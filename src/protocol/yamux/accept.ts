@@ -7,10 +7,13 @@ export interface BytePort {
   /**
    * What arrives, in order; each buffer is given away, never filled again. An empty buffer says that no host is connected (a read of
    * 0 bytes); the next one is asked for only when a host is back. Ends when the port is closed.
+   *
+   * `owed` tells how many bytes are still to come of a frame that the host has begun: they follow without a word of the guest, so a port where it is
+   * cheaper to wait for them on the spot may do that.
    */
-  read(): AsyncIterable<Buffer>;
-  /** Writes all of it, and resolves when that is done; waits while no host is connected. Called again only then. */
-  write(bytes: Buffer): Promise<void>;
+  read(owed: () => number): AsyncIterable<Buffer>;
+  /** Writes all of them in order, and resolves when that is done; waits while no host is connected. Called again only then. */
+  write(frames: readonly Buffer[]): Promise<void>;
 }
 
 export interface AcceptOptions {
@@ -32,7 +35,7 @@ export async function acceptSessions(
 ): Promise<void> {
   const acceptor = new Acceptor(port, onSession, options);
   try {
-    for await (const chunk of port.read()) {
+    for await (const chunk of port.read(() => acceptor.owed)) {
       if (chunk.length > 0) acceptor.take(chunk);
       else await acceptor.hostLeft();
     }
@@ -77,6 +80,10 @@ class Acceptor {
       marked: () => this.#marked(),
       announced: (nonce) => this.#begin(answer(nonce)),
     });
+  }
+
+  get owed(): number {
+    return this.#session?.owed ?? 0;
   }
 
   take(chunk: Buffer): void {
@@ -142,8 +149,7 @@ class Acceptor {
 
   /** One write at a time, whichever session it is from: the answer must not come between the halves of an old frame. */
   #write(frames: readonly Buffer[]): Promise<void> {
-    const bytes = frames.length === 1 && frames[0] ? frames[0] : Buffer.concat(frames);
-    const written = this.#written.catch(() => {}).then(() => this.#port.write(bytes));
+    const written = this.#written.catch(() => {}).then(() => this.#port.write(frames));
     this.#written = written;
     return written;
   }

@@ -42,6 +42,11 @@ export class FrameDecoder {
     this.#sink = sink;
   }
 
+  /** How many bytes the frame lacks of which a part has come. */
+  get owed(): number {
+    return this.#payloadLeft > 0 ? this.#payloadLeft : (HEADER_BYTES - this.#partialBytes) % HEADER_BYTES;
+  }
+
   push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length && !this.#stopped) at = this.#payloadLeft > 0 ? this.#takePayload(chunk, at) : this.#takeHeader(chunk, at);

@@ -14,3 +14,4 @@ export {
 } from "./resync.ts";
 export type { SessionOutput } from "./sender.ts";
 export { type SessionOptions, YamuxSession } from "./session.ts";
+export { YamuxStream } from "./stream.ts";

@@ -22,7 +22,7 @@
  * Nobody can forge the mark from inside a payload (a container's stdin, say). The client side of a session, which alone can announce, never
  * sends GUARD, the middle of the mark, inside one payload: it ends the frame within it, and the next frame's header breaks the pattern. And
  * no header it can send stands within a mark: at any offset that touches GUARD the mark reads as a header of an unknown version or type,
- * unknown flags, a payload above 64 KiB, a window delta above 256 KiB or a ping above 2^31, none of which it sends. A client that does not
+ * unknown flags, a payload of 131,073 bytes or more, a window delta above 2^31 or a ping above 2^31, none of which it sends. A client that does not
  * do this (a foreign one) does not announce itself either, and in its session the mark counts only until it opens its first stream.
  */
 import { randomBytes } from "node:crypto";

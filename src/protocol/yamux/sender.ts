@@ -3,7 +3,7 @@ import { toError } from "../../base/errors.ts";
 import type { Batch, YamuxStream } from "./stream.ts";
 
 /** What is written at once: enough to make the call worth its cost, little enough that a ping need not wait long. */
-const BATCH_BYTES = 131_072;
+const BATCH_BYTES = 262_144;
 /** Answers waiting for a peer that does not read them. An honest one waits for its answers; see `control`. */
 const MAX_CONTROL_FRAMES = 1024;
 const LAST_FRAME_TIMEOUT_MS = 1000;

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { TapvisorError } from "../../base/errors.ts";
-import { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, TYPE } from "./codec.ts";
+import { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, TYPE, WINDOW_BYTES } from "./codec.ts";
 import { lost, protocolError, refusedByPeer, tooManyStreams } from "./errors.ts";
 import { type PingOptions, Pings } from "./pings.ts";
 import { Sender, type SessionOutput } from "./sender.ts";
@@ -73,6 +73,11 @@ export class YamuxSession {
     return this.#goneAway;
   }
 
+  /** How many bytes the frame lacks of which a part has come. */
+  get owed(): number {
+    return this.ended ? 0 : this.#decoder.owed;
+  }
+
   /** Takes bytes that came from the other side. The buffer must not be written to again. */
   receive(chunk: Buffer): void {
     this.#decoder.push(chunk);
@@ -84,14 +89,15 @@ export class YamuxSession {
   }
 
   /**
-   * Opens a stream; it can be written to at once.
+   * Opens a stream; it can be written to at once. `windowBytes` (256 KiB by default, not less) is what the other side may send ahead of the reader,
+   * and so what may be buffered here.
    * @throws AGENT_LOST when the session is over or the other side takes no more streams, HOST_LIMIT when too many are open.
    */
-  openStream(): Duplex {
+  openStream(windowBytes = WINDOW_BYTES): Duplex {
     if (this.ended) throw lost();
     if (this.#goneAway) throw refusedByPeer();
     if (this.#streams.size >= this.#maxStreams || this.#nextId > LAST_ID) throw tooManyStreams(this.#streams.size, this.#maxStreams);
-    const stream = this.#addStream(this.#nextId, FLAG.syn);
+    const stream = this.#addStream(this.#nextId, FLAG.syn, windowBytes);
     this.#nextId += 2;
     return stream;
   }
@@ -190,8 +196,8 @@ export class YamuxSession {
     return !this.ended;
   }
 
-  #addStream(id: number, flag: number): YamuxStream {
-    const stream = new YamuxStream(this.#link, id, flag);
+  #addStream(id: number, flag: number, windowBytes?: number): YamuxStream {
+    const stream = new YamuxStream(this.#link, id, flag, windowBytes);
     this.#streams.set(id, stream);
     this.#sender.ready(stream);
     return stream;

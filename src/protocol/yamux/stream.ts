@@ -1,11 +1,14 @@
 import { Duplex } from "node:stream";
-import { encodeHeader, FLAG, TYPE, WINDOW_BYTES } from "./codec.ts";
+import { encodeHeader, FLAG, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
 import { resetByPeer } from "./errors.ts";
 import { ReceiveQueue } from "./receive-queue.ts";
 import { SendQueue } from "./send-queue.ts";
 
-/** Small enough that other streams and pings get their turn soon, large enough that a header costs nothing. */
-const MAX_FRAME_BYTES = 65_536;
+/**
+ * Small enough that other streams and pings get their turn soon, large enough that a header costs little; with its header it is a multiple of
+ * the 32 KiB that a guest's port takes at once. See resync.ts before making it larger.
+ */
+const MAX_FRAME_BYTES = 4 * 32_768 - HEADER_BYTES;
 
 /** Frames on their way out together, and whom to tell when they have gone. */
 export interface Batch {
@@ -43,6 +46,9 @@ export class YamuxStream extends Duplex {
   #wanted = false;
   #unread = 0;
   #credit = 0;
+  /** What the other side may send ahead of the reader. */
+  #windowBytes = WINDOW_BYTES;
+  #widened = false;
   #remoteEnded = false;
   #endGiven = false;
 
@@ -53,7 +59,8 @@ export class YamuxStream extends Duplex {
   #finSent = false;
   #cutOff = false;
 
-  constructor(link: StreamLink, id: number, firstFlag: number) {
+  /** `windowBytes`: what the other side may send ahead of the reader, `WINDOW_BYTES` or more. */
+  constructor(link: StreamLink, id: number, firstFlag: number, windowBytes = WINDOW_BYTES) {
     // The mark of 1 makes push() say at once whether somebody reads: what nobody reads waits in our own queue, which packs it.
     super({ readableHighWaterMark: 1, writableHighWaterMark: MAX_FRAME_BYTES });
     this.id = id;
@@ -61,6 +68,13 @@ export class YamuxStream extends Duplex {
     this.#flags = firstFlag;
     this.#out = new SendQueue(link.guarded);
     this.on("error", () => {});
+    this.#widen(windowBytes);
+  }
+
+  /** Lets the other side send so many bytes ahead of the reader from now on, which may be buffered here; fewer than before change nothing. */
+  widen(windowBytes: number): void {
+    this.#widen(windowBytes);
+    if (this.#widened && !this.destroyed) this.#link.ready(this);
   }
 
   /** Reserves room for a frame's payload; false when the other side has passed its window or its own end. */
@@ -109,7 +123,11 @@ export class YamuxStream extends Duplex {
   /** Adds the stream's next frame to the batch; call only when `hasFrame`. */
   takeFrame(batch: Batch): void {
     if (this.#creditDue || this.#finDue || !this.#canSend) this.#takeWindow(batch);
-    else this.#takeData(batch);
+    else {
+      this.#takeData(batch);
+      this.#flags = 0;
+      if (this.#credit >= this.#windowBytes / 4 && !this.#remoteEnded) this.#takeWindow(batch); // saves a frame, and the turn it takes, of its own
+    }
     this.#flags = 0;
   }
 
@@ -118,7 +136,7 @@ export class YamuxStream extends Duplex {
   }
 
   get #creditDue(): boolean {
-    return this.#credit >= WINDOW_BYTES / 2 && !this.#remoteEnded;
+    return (this.#widened || this.#credit >= this.#windowBytes / 2) && !this.#remoteEnded;
   }
 
   get #finDue(): boolean {
@@ -130,10 +148,19 @@ export class YamuxStream extends Duplex {
     batch.frames.push(encodeHeader(TYPE.window, this.#flags | (fin ? FLAG.fin : 0), this.id, this.#credit));
     this.#receiveWindow += this.#credit;
     this.#credit = 0;
+    this.#widened = false;
     if (!fin) return;
     this.#finish = undefined;
     this.#finSent = true;
     batch.sent.push(fin);
+  }
+
+  #widen(windowBytes: number): void {
+    const more = windowBytes - this.#windowBytes;
+    if (more <= 0) return;
+    this.#windowBytes = windowBytes;
+    this.#credit += more;
+    this.#widened = true;
   }
 
   #takeData(batch: Batch): void {

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { CheckOn } from "../conformance/checks.ts";
 import { begun, failure, isPending, rejects } from "../conformance/expect.ts";
 import { quietCall } from "../quiet-call.ts";
+import { dataStreamChecks } from "./data-stream-checks.ts";
 import { type AgentFixture, type AgentWorld, readAll, unlessIdle, withSandbox, writeAll } from "./fixture.ts";
 
 /** More than the pipes on the way hold, bytes. */
@@ -73,4 +74,5 @@ export function streamChecks(check: CheckOn<AgentFixture>): void {
     caller.abort();
     if (last) await failure("a write that was given up", last);
   });
+  dataStreamChecks(checkIn);
 }

@@ -97,4 +97,16 @@ s.test("an unknown version, type or flag, or a frame above the window, is GUEST_
   }
 });
 
+s.test("what a frame still lacks is known at each of its bytes, and nothing is owed between two", () => {
+  const decoder = new FrameDecoder({ header: () => true, payload: () => true, payloadEnd: () => true, violation: () => {} });
+  const frame = Buffer.concat([encodeHeader(TYPE.data, 0, 1, 5), Buffer.alloc(5)]);
+  const owed: number[] = [];
+  for (const byte of Buffer.concat([frame, frame])) {
+    decoder.push(Buffer.of(byte));
+    owed.push(decoder.owed);
+  }
+  const once = [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 5, 4, 3, 2, 1, 0];
+  assert.equal(owed, [...once, ...once]);
+});
+
 s.run();

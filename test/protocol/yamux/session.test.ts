@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { isTapvisorError } from "tapvisor/plugin";
-import { encodeHeader, FLAG, TYPE, YamuxSession } from "tapvisor/protocol";
+import { encodeHeader, FLAG, TYPE, YamuxSession, type YamuxStream } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { suite } from "../../support/suite.ts";
 import { collect, nextStream, readAll, sessionPair, turn } from "./support/pipes.ts";
@@ -15,6 +15,15 @@ const failed = (stream: Duplex) => new Promise<unknown>((resolve) => stream.once
 
 v8.setFlagsFromString("--expose-gc");
 const collectGarbage = vm.runInNewContext("gc") as () => void;
+
+/** The next bytes that have arrived, waiting for some. */
+async function nextChunk(stream: Duplex): Promise<Buffer> {
+  for (;;) {
+    const chunk = stream.read() as Buffer | null;
+    if (chunk) return chunk;
+    await once(stream, "readable");
+  }
+}
 
 /** The least of several looks: freed memory is returned by another thread, a little later. */
 async function heldBytes(): Promise<number> {
@@ -187,6 +196,32 @@ s.test("the window is granted anew when the reader has taken the bytes, not when
   await turn();
   assert.is(output.all().subarray(acknowledged).toString("hex"), hex("00010000 00000001 00040000"));
   await session.close();
+});
+
+s.test("a stream that is widened lets the other side send more ahead, and what it grants goes out with its data", async () => {
+  let stream: Duplex | undefined;
+  const { session, output, feed } = server((opened) => {
+    stream = opened;
+  });
+  feed(encodeHeader(TYPE.window, FLAG.syn, 1, 0));
+  (stream as YamuxStream).widen(1024 * 1024);
+  (stream as YamuxStream).widen(1000); // fewer change nothing
+  await turn();
+  assert.is(output.all().toString("hex"), hex("00010002 00000001 000c0000"), "one frame with what is more than 256 KiB");
+  const frame = Buffer.concat([encodeHeader(TYPE.data, 0, 1, 256 * 1024), Buffer.alloc(256 * 1024)]);
+  for (let count = 0; count < 4; count++) feed(frame);
+  assert.is(session.ended, false, "four of them are the window");
+  const before = output.all().length;
+  let bytes = 0;
+  while (bytes < 256 * 1024) bytes += ((await nextChunk(stream as Duplex)) as Buffer).length;
+  await turn();
+  assert.is(output.all().length, before, "a quarter alone is not granted yet");
+  stream?.write("ok");
+  await turn();
+  assert.is(output.all().subarray(before).toString("hex"), hex("00000000 00000001 00000002 6f6b 00010000 00000001 00040000"));
+  feed(frame);
+  feed(frame);
+  assert.is(session.ended, true, "the last one was never granted");
 });
 
 s.test("a peer that passes its window ends the session with GUEST_PROTOCOL and hears why", async () => {

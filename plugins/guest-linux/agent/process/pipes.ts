@@ -1,8 +1,9 @@
 import { closeSync, constants, openSync, rmSync, unlinkSync } from "node:fs";
-import { Socket, type SocketConstructorOpts } from "node:net";
+import { type ConnectOpts, Socket, type SocketConstructorOpts } from "node:net";
 import type { FifoPool } from "./fifo-pool.ts";
 import { InputStream } from "./input-stream.ts";
-import { OUTPUT_BUFFER_BYTES, OutputStream } from "./output-stream.ts";
+import { type OpenSource, socketSource } from "./output-source.ts";
+import { OutputStream } from "./output-stream.ts";
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
@@ -102,11 +103,11 @@ function assemble(ends: { input: Ends; output: Ends; error: Ends; pid: number; p
   };
 }
 
-function readerOf(fd: number): Socket {
-  return socketOn(fd, { readable: true, writable: false, highWaterMark: OUTPUT_BUFFER_BYTES });
+function readerOf(fd: number): OpenSource {
+  return socketSource((options) => socketOn(fd, { readable: true, writable: false, ...options }));
 }
 
 /** Its constructor passes the stream options on, though the types do not say so. */
-function socketOn(fd: number, options: SocketConstructorOpts & { readonly highWaterMark?: number }): Socket {
+function socketOn(fd: number, options: SocketConstructorOpts & ConnectOpts & { readonly highWaterMark?: number }): Socket {
   return new Socket({ ...options, fd });
 }

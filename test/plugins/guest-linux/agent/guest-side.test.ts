@@ -44,14 +44,30 @@ s.test("the port gives what arrives as it comes, an empty buffer for a read of n
   await writeFile(path, content);
   const port = openPort(path);
   const parts: Buffer[] = [];
-  for await (const chunk of port.read()) {
+  for await (const chunk of port.read(() => 0)) {
     if (chunk.length === 0) break;
     parts.push(chunk);
   }
   assert.ok(Buffer.concat(parts).equals(content));
-  await port.write(Buffer.from("more"));
+  await port.write([Buffer.from("mo"), Buffer.from("re")]);
   await port.close();
   assert.ok((await readFile(path)).equals(Buffer.concat([content, Buffer.from("more")])));
+});
+
+s.test("what is owed of a frame is waited for until the host is gone", async () => {
+  await using directory = await tempDirectory();
+  const path = join(directory.path, "port");
+  await writeFile(path, Buffer.alloc(100_000, "0123456789"));
+  const port = openPort(path);
+  const sizes: number[] = [];
+  let owed = 0;
+  for await (const chunk of port.read(() => owed)) {
+    sizes.push(chunk.length);
+    if (sizes.length === 2) break;
+    owed = 150_000; // more than there is
+  }
+  assert.equal(sizes, [100_000, 0]);
+  await port.close();
 });
 
 s.test("a command is looked for as the container would see it", async () => {

@@ -1,16 +1,18 @@
 import { PassThrough, Writable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import * as assert from "uvu/assert";
 import { InputStream } from "../../../../plugins/guest-linux/agent/process/input-stream.ts";
-import { OutputStream } from "../../../../plugins/guest-linux/agent/process/output-stream.ts";
+import { OUTPUT_BUFFER_BYTES, OutputStream } from "../../../../plugins/guest-linux/agent/process/output-stream.ts";
 import { StatusError } from "../../../../plugins/guest-linux/agent/status.ts";
 import { suite } from "../../../support/suite.ts";
+import { readableSource } from "./support/readable-source.ts";
 
 const s = suite("guest agent: streams");
 const NEVER = new AbortController().signal;
 
 s.test("output is read in pieces of at most the length asked for, then its end for ever", async () => {
   const source = new PassThrough();
-  const output = new OutputStream(source);
+  const output = new OutputStream(readableSource(source));
   source.end("abcdef");
   assert.is((await output.read(4)).data.toString(), "abcd");
   assert.is((await output.read(4)).data.toString(), "ef");
@@ -20,7 +22,7 @@ s.test("output is read in pieces of at most the length asked for, then its end f
 
 s.test("a read waits for bytes, and one that is given up takes none", async () => {
   const source = new PassThrough();
-  const output = new OutputStream(source);
+  const output = new OutputStream(readableSource(source));
   const control = new AbortController();
   const given = output.read(10, control.signal);
   const waiting = output.read(10, NEVER);
@@ -35,7 +37,7 @@ s.test("a read waits for bytes, and one that is given up takes none", async () =
 
 s.test("what is given back comes again, in the stream's order", async () => {
   const source = new PassThrough();
-  const output = new OutputStream(source);
+  const output = new OutputStream(readableSource(source));
   source.end("abcdef");
   const first = await output.read(2);
   const second = await output.read(2);
@@ -48,18 +50,36 @@ s.test("what is given back comes again, in the stream's order", async () => {
   assert.is((await output.read(1)).data.toString(), "d");
 });
 
-s.test("nothing is read from the source beyond its buffer", async () => {
-  const source = new PassThrough({ highWaterMark: 1000 });
-  const output = new OutputStream(source);
+s.test("a reader that stops stops the source at 1 MiB, and nothing is lost when it goes on", async () => {
+  const source = new PassThrough({ highWaterMark: 16 * 1024 });
+  const output = new OutputStream(readableSource(source));
   let written = 0;
-  while (source.write(Buffer.alloc(100))) written += 100;
-  assert.ok(written <= 2000, `${written} bytes taken`);
-  assert.is((await output.read(50)).data.length, 50);
+  const block = () => Buffer.alloc(10_000, String.fromCharCode(97 + ((written / 10_000) % 26)));
+  const sent: Buffer[] = [];
+  const fill = () => {
+    while (source.writableLength < 16 * 1024 && written < 4_000_000) {
+      sent.push(block());
+      source.write(sent.at(-1));
+      written += 10_000;
+    }
+  };
+  source.on("drain", fill);
+  fill();
+  await delay(20);
+  assert.ok(written < OUTPUT_BUFFER_BYTES + 64 * 1024, `${written} bytes taken from the process`);
+  assert.ok(written > OUTPUT_BUFFER_BYTES / 2, `only ${written} bytes held`);
+  const received: Buffer[] = [];
+  for (let bytes = 0; bytes < 4_000_000; ) {
+    const { data } = await output.read(70_000, AbortSignal.timeout(5_000));
+    received.push(data);
+    bytes += data.length;
+  }
+  assert.ok(Buffer.concat(received).equals(Buffer.concat(sent)));
 });
 
 s.test("a discarded stream is at its end, whatever it held", async () => {
   const source = new PassThrough();
-  const output = new OutputStream(source);
+  const output = new OutputStream(readableSource(source));
   source.write("secret");
   const chunk = await output.read(2);
   const waiting = output.read(100);
@@ -72,7 +92,7 @@ s.test("a discarded stream is at its end, whatever it held", async () => {
 
 s.test("a source that fails is at its end", async () => {
   const source = new PassThrough();
-  const output = new OutputStream(source);
+  const output = new OutputStream(readableSource(source));
   const waiting = output.read(10);
   source.destroy(new Error("EIO"));
   assert.is((await waiting).data.length, 0);

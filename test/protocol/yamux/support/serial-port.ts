@@ -43,10 +43,10 @@ export function serialPort() {
         else await changed();
       }
     },
-    async write(bytes) {
+    async write(frames) {
       if (writing) throw new Error("two writes at once");
       writing = true;
-      for (let left = bytes; left.length > 0; ) {
+      for (let left = Buffer.concat(frames); left.length > 0; ) {
         while (open && !host) await changed();
         if (!open) throw new Error("the port is closed");
         left = left.subarray(host?.deliver(left) ?? 0);

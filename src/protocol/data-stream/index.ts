@@ -1,0 +1,12 @@
+export { AcknowledgementReader, encodeAcknowledgement } from "./acknowledgement.ts";
+export {
+  beginsPreamble,
+  type DataStreamAnswer,
+  type DataStreamRequest,
+  encodeAnswer,
+  encodePreamble,
+  MAX_LINE_BYTES,
+  parseAnswer,
+  parsePreamble,
+  splitLine,
+} from "./preamble.ts";
