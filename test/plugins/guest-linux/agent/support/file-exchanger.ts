@@ -10,13 +10,20 @@ const [real, name] = [join(directory, "real"), join(directory, "d")];
 const [file, next] = [join(directory, "f"), join(directory, "next")];
 process.send?.("ready");
 for (let turn = 0; ; turn++) {
-  renameSync(real, name);
-  renameSync(name, real);
   const target = targets[turn % targets.length] ?? "/";
-  symlinkSync(target, name);
-  unlinkSync(name);
-  writeFileSync(next, "inside");
-  renameSync(next, file);
-  symlinkSync(`${target}/file`, next);
-  renameSync(next, file);
+  attempt(() => renameSync(real, name));
+  attempt(() => renameSync(name, real));
+  attempt(() => symlinkSync(target, name));
+  attempt(() => unlinkSync(name));
+  attempt(() => writeFileSync(next, "inside"));
+  attempt(() => renameSync(next, file));
+  attempt(() => symlinkSync(`${target}/file`, next));
+  attempt(() => renameSync(next, file));
+}
+
+/** What it exchanges is taken away meanwhile: the next turn finds it again. */
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {}
 }
