@@ -114,6 +114,7 @@ function linkTo(answer: Answer): Link {
   return {
     sandbox: "web",
     client: { makeUnaryRequest } as unknown as Link["client"],
+    openStream: () => Promise.reject(new Error("no streams here")),
     over: () => undefined,
     isGoingDown: () => false,
     lose: () => {},

@@ -249,8 +249,8 @@ export const yamux: readonly Property[] = [
           yield announcement(last);
           await turns(2);
         };
-        const write = async (part: Buffer) => {
-          written = Buffer.concat([written, part]);
+        const write = async (frames: readonly Buffer[]) => {
+          written = Buffer.concat([written, ...frames]);
         };
         await acceptSessions({ read, write }, (session) => {
           sessions += 1;
