@@ -172,8 +172,12 @@ s.test(
   () =>
     withSandbox(async ({ world, sandbox, moments, web, end }) => {
       const other = await sandbox.run({ ...web, id: "other" });
-      moments.arm("before agent.createContainer", () => killFileServer(world.root));
-      const error = await failureOf(sandbox.createContainer(web, { signal: AbortSignal.timeout(1_000) }));
+      const caller = new AbortController();
+      moments.arm("before agent.createContainer", async () => {
+        await killFileServer(world.root);
+        setTimeout(() => caller.abort(), 1_000);
+      });
+      const error = await failureOf(sandbox.createContainer(web, { signal: caller.signal }));
       assert.is(moments.disarm(), 1);
       assert.match(error.code, /ABORTED|AGENT_FAILED/, error.message);
       const left = error.rollback?.left.map(({ step }) => step) ?? [];

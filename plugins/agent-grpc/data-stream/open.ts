@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { type Call, TapvisorError, withDeadline } from "tapvisor/plugin";
-import { type DataStreamRequest, encodePreamble, MAX_LINE_BYTES, parseAnswer, splitLine } from "tapvisor/protocol";
+import { type DataStreamRequest, encodePreamble, MAX_LINE_BYTES, parseAnswer, splitLine, wasReset } from "tapvisor/protocol";
 import { wrong } from "../answers.ts";
 import { guestText } from "../guest-text.ts";
 import { DATA_WINDOW_BYTES, DEADLINES } from "../limits.ts";
@@ -25,7 +25,7 @@ export async function openDataStream(link: Link, request: DataStreamRequest, { s
   stream.on("error", () => {}); // whoever reads or writes gets `broken`
   const forget = link.onOver(() => stream.destroy());
   stream.once("close", forget);
-  const opened = { stream, subject, broken: () => link.over() ?? reset(subject) };
+  const opened = { stream, subject, broken: () => link.over() ?? whyBroken(link, stream, subject) };
   try {
     stream.write(encodePreamble(request));
     const wait = { what: `the agent to open ${subject}`, timeoutMs: DEADLINES.OpenStream, signal };
@@ -64,6 +64,12 @@ function refused(subject: string, status: string, text: string): TapvisorError {
   return new TapvisorError("AGENT_FAILED", `Cannot open ${subject}: the agent answered ${status} (${guestText(text)})`, {
     data: { method: "OpenStream", status },
   });
+}
+
+/** Any error but a reset is the end of the connection, which the stream hears of a moment before the link. */
+function whyBroken(link: Link, { errored }: Duplex, subject: string): TapvisorError {
+  if (errored && !wasReset(errored)) link.lose();
+  return link.over() ?? reset(subject);
 }
 
 function reset(subject: string): TapvisorError {

@@ -10,8 +10,17 @@ export function lost(cause?: Error): TapvisorError<"AGENT_LOST"> {
   return new TapvisorError("AGENT_LOST", "Cannot go on with the connection: the other side is gone", { data: {}, cause });
 }
 
+const resets = new WeakSet<Error>();
+
 export function resetByPeer(id: number): TapvisorError<"AGENT_LOST"> {
-  return new TapvisorError("AGENT_LOST", `Cannot go on with stream ${id}: the other side reset it`, { data: {} });
+  const error = new TapvisorError("AGENT_LOST", `Cannot go on with stream ${id}: the other side reset it`, { data: {} });
+  resets.add(error);
+  return error;
+}
+
+/** Whether a stream's error is that the other side has reset it, and not the end of the connection. */
+export function wasReset(error: Error | null): boolean {
+  return error !== null && resets.has(error);
 }
 
 export function refusedByPeer(): TapvisorError<"AGENT_LOST"> {

@@ -1,5 +1,6 @@
 export { type AcceptOptions, acceptSessions, type BytePort } from "./accept.ts";
 export { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
+export { wasReset } from "./errors.ts";
 export { type OverDuplexOptions, yamuxOver } from "./over-duplex.ts";
 export type { PingOptions } from "./pings.ts";
 export {

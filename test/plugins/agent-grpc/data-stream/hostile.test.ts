@@ -5,6 +5,7 @@ import { dataStreams } from "../../../../plugins/agent-grpc/data-stream/client.t
 import { DATA_WINDOW_BYTES } from "../../../../plugins/agent-grpc/limits.ts";
 import type { Link } from "../../../../plugins/agent-grpc/link.ts";
 import type { GuestOutput } from "../../../../src/contracts/agent-streams.ts";
+import { resetByPeer } from "../../../../src/protocol/yamux/errors.ts";
 import { quietCall } from "../../../../src/testing/quiet-call.ts";
 import { rejects } from "../../../support/rejects.ts";
 import { suite } from "../../../support/suite.ts";
@@ -74,7 +75,7 @@ s.test("a stream that is reset in the middle fails the read, and what came befor
   const output = need(await streams.output());
   assert.is(Buffer.from(await output.read(soon())).toString(), "half");
   const waiting = output.read(soon());
-  near.destroy(new Error("reset"));
+  near.destroy(resetByPeer(1));
   await rejects(waiting, "AGENT_FAILED");
   await rejects(output.read(soon()), "AGENT_FAILED");
   output.taken(4);
@@ -132,7 +133,7 @@ s.test("a flood is taken up to the window and not beyond; the connection ends wi
   const rest = async () => {
     for (let bytes = 0; bytes <= DATA_WINDOW_BYTES; bytes += (await output.read(soon())).length);
   };
-  await rejects(rest(), "AGENT_FAILED");
+  await rejects(rest(), "AGENT_LOST");
 });
 
 s.test("without room for another stream there is none, and the caller does without", async () => {

@@ -254,7 +254,7 @@ s.test("input is written when the pipe has taken it; its end closes the pipe, an
   await input.write(Buffer.from("one "), soon());
   assert.is(String(world.input.read()), "one ");
   await session.close();
-  await rejects(input.write(Buffer.from("lost"), soon()), "AGENT_FAILED");
+  await rejects(input.write(Buffer.from("lost"), soon()), "AGENT_LOST");
   await using next = await closing(world.connect());
   const again = await openInput(next);
   const blocked = again.write(Buffer.alloc(200_000, "x"), soon());

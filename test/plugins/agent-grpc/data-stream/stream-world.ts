@@ -1,4 +1,5 @@
 import { type Duplex, PassThrough } from "node:stream";
+import { TapvisorError } from "tapvisor/plugin";
 import type { Link } from "../../../../plugins/agent-grpc/link.ts";
 import type { Agent } from "../../../../plugins/guest-linux/agent/agent.ts";
 import { serveDataStream } from "../../../../plugins/guest-linux/agent/data-stream/serve.ts";
@@ -82,9 +83,13 @@ async function hostSession(port: Duplex): Promise<YamuxSession> {
 
 /** As much of a link as a data stream needs. */
 export function linkOver(session: Pick<YamuxSession, "openStream">): Link {
+  let over: TapvisorError<"AGENT_LOST"> | undefined;
   return {
     sandbox: "box",
-    over: () => undefined,
+    over: () => over,
+    lose: () => {
+      over ??= new TapvisorError("AGENT_LOST", "Lost the agent", { data: { id: "box" } });
+    },
     onOver: () => () => {},
     openStream: async ({ windowBytes }: { windowBytes?: number } = {}) => session.openStream(windowBytes),
   } as unknown as Link;

@@ -15,9 +15,10 @@ export function haltingKernel(text = "READY\n"): Uint8Array {
   return kernel([...print(text), ...HALT]);
 }
 
-/** Prints on the console, then resets the machine. */
+/** Prints on the console, counts for some tenths of a second so that somebody can connect meanwhile, then resets the machine. */
 export function resettingKernel(text: string): Uint8Array {
-  return kernel([...print(text), ...RESET]);
+  const count = [0x66, 0xb9, 0x00, 0x00, 0x00, 0x10, 0x67, 0xe2, 0xfd]; // mov ecx, 2^28; loop
+  return kernel([...print(text), ...count, ...RESET]);
 }
 
 /** Prints `A` on the console without end. */
