@@ -32,8 +32,6 @@ import {
 
 /** Between two looks at a process, ms: Linux tells of its end and of its pauses only to its parent, which may be an earlier script. */
 const LOOK_EVERY_MS = 10;
-/** How long the last words of a machine that has ended may take to arrive, ms. */
-const SAID_MS = 1_000;
 /** The most that is kept of what a machine prints, characters: a guest may print without end. */
 const KEPT = 4_096;
 
@@ -41,8 +39,6 @@ const KEPT = 4_096;
 interface Machine {
   console: string;
   stderr: string;
-  /** Settles when it has ended and everything it said has arrived; absent for one of an earlier script. */
-  said?: Promise<unknown>;
   /** It ends since it was released: nobody need be told. */
   released: boolean;
 }
@@ -123,7 +119,6 @@ async function start(intent: VmIntent, agentSocket: string, machine: Machine): P
   keep(machine, "stderr", child.stderr);
   const closed = once(child, "close"); // ended, and everything it said has arrived
   closed.catch(() => {});
-  machine.said = closed;
   await once(child, "spawn").catch((error) => {
     throw failed(sandbox, messageOf(error));
   });
@@ -148,8 +143,6 @@ function viewOf(sandbox: string, process: ProcessIdentity, machine: Machine): Vm
     const look = async () => {
       if (await isAlive(process)) return;
       clearInterval(watch);
-      // What it started may hold its output open.
-      await Promise.race([machine.said, delay(SAID_MS, undefined, { ref: false })]).catch(() => {});
       resolve({ exitCode: null, signal: null, expected: machine.released });
     };
     watch = setInterval(look, LOOK_EVERY_MS).unref();

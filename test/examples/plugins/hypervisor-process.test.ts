@@ -173,7 +173,7 @@ s.test("a machine that dies is noticed, and its sandbox can start anew", async (
 
 s.test("a kernel that ends at once fails the boot with what it said, and leaves nothing", async () => {
   await using at = await place();
-  await writeFile(at.kernel, "#!/bin/sh\necho 'no root file system'; exit 3\n");
+  await writeFile(at.kernel, "#!/bin/sh\necho 'no root file system'; sleep 0.3; exit 3\n");
   await using engine = await at.open();
   const error = await engine.createSandbox({ boot: { retries: 0 } }).catch((thrown: unknown) => thrown);
   if (!isTapvisorError(error)) throw error;
