@@ -19,6 +19,8 @@ export class GuestLink {
   readonly #events: LinkEvents;
   #vm: Vm | undefined;
   #lastVm: Vm | undefined;
+  /** Until it has been let go of: the end of a VM does not do that. */
+  #held: Vm | undefined;
   #client: AgentClient | undefined;
   #forsaken = false;
   #ending = false;
@@ -70,10 +72,12 @@ export class GuestLink {
   /** Connects to a running VM. @throws VM_FAILED when it does not run. */
   async connectVm(grant: VmGrant, call: Call): Promise<Vm> {
     if (this.#vm) return this.#vm;
+    await this.#letGoOfVm(); // of one that has ended
     const hypervisor = await this.#engine.slot("hypervisor");
     const vm = await hypervisor.connect(grant, call);
     this.#vm = vm;
     this.#lastVm = vm;
+    this.#held = vm;
     this.#forsaken = false;
     this.#ending = false;
     void vm.exited.then((exit) => {
@@ -146,8 +150,13 @@ export class GuestLink {
   /** Lets go of agent and VM; both go on. */
   async disconnect(): Promise<void> {
     await this.closeAgent();
-    const vm = this.#vm;
     this.#vm = undefined;
+    await this.#letGoOfVm();
+  }
+
+  async #letGoOfVm(): Promise<void> {
+    const vm = this.#held;
+    this.#held = undefined;
     await vm?.disconnect();
   }
 }
