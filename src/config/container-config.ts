@@ -18,7 +18,15 @@ import {
   mountsSchema,
 } from "./mounts-config.ts";
 import { type DeviceNodeOptions, deviceNodesSchema } from "./node-config.ts";
-import { processFields, type RlimitOptions, type TtySize, type UserConfig, type UserOptions } from "./process-config.ts";
+import {
+  argvSchema,
+  processFields,
+  type RlimitOptions,
+  type TtySize,
+  type UserConfig,
+  type UserOptions,
+  wordSchema,
+} from "./process-config.ts";
 import { checkReservation, type ResourceConfig, type ResourceOptions, resourceConfig, resourcesSchema } from "./resources-config.ts";
 import { type SeccompOptions, seccompSchema } from "./seccomp-config.ts";
 import { sysctlSchema } from "./sysctl-config.ts";
@@ -216,7 +224,7 @@ const ociHooks = z
       path: pathText
         .refine(isAbsolute, "wanted an absolute path of the host")
         .refine(isExecutable, "wanted a file that exists and can be executed"),
-      args: z.array(z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL")).default([]),
+      args: z.array(wordSchema).default([]),
       env: z.array(z.string("wanted text").regex(/^[^=\0]+=[^\0]*$/, 'wanted "NAME=value"')).default([]),
       timeout: z
         .int("wanted whole seconds")
@@ -232,13 +240,7 @@ const schema = z
   .strictObject({
     id: idSchema.optional(),
     rootfs,
-    command: z
-      .array(
-        z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL"),
-        'wanted a list of words such as ["sh", "-c", "…"]',
-      )
-      .min(1, "wanted at least the program's name")
-      .refine((words) => words[0] !== "", "wanted a program's name first"),
+    command: argvSchema('["sh", "-c", "…"]'),
     env: z
       .record(
         z.string().regex(/^[^=\0]+$/, 'wanted a name without "="'),

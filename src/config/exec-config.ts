@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { guestPath } from "./mounts-config.ts";
-import { type TtySize, ttySizeSchema, type UserConfig, type UserOptions, userSchema } from "./process-config.ts";
+import { argvSchema, type TtySize, ttySizeSchema, type UserConfig, type UserOptions, userSchema, wordSchema } from "./process-config.ts";
 import { validate } from "./validate.ts";
 
 /** How a further process runs in a container: what is not named is as for the container's own. */
@@ -29,15 +29,10 @@ export interface ExecConfig extends Omit<ExecOptions, "user" | "input" | "signal
   readonly input?: Uint8Array;
 }
 
-const word = z.string("wanted text").refine((text) => !text.includes("\0"), "wanted text without NUL");
-
 const schema = z
   .strictObject({
-    argv: z
-      .array(word, 'wanted a list of words such as ["ls", "-l"]')
-      .min(1, "wanted at least the program's name")
-      .refine((words) => words[0] !== "", "wanted a program's name first"),
-    env: z.record(z.string().regex(/^[^=\0]+$/, 'wanted a name without "="'), word).optional(),
+    argv: argvSchema('["ls", "-l"]'),
+    env: z.record(z.string().regex(/^[^=\0]+$/, 'wanted a name without "="'), wordSchema).optional(),
     cwd: guestPath.optional(),
     user: userSchema.optional(),
     tty: z.boolean("wanted true or false").default(false),

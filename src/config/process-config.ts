@@ -52,6 +52,16 @@ const userNumbers = z
 /** For a container's process and for others in it. */
 export const userSchema = formOf((given): z.ZodType<UserConfig> => (typeof given === "string" ? userName : userNumbers));
 
+/** A word of a command line or an environment's value, which end at a NUL. */
+export const wordSchema = z.string("wanted text").refine((word) => !word.includes("\0"), "wanted text without NUL");
+
+/** A command line: the program's name, then its arguments. `example` is shown to one who gives no list. */
+export const argvSchema = (example: string) =>
+  z
+    .array(wordSchema, `wanted a list of words such as ${example}`)
+    .min(1, "wanted at least the program's name")
+    .refine((words) => words[0] !== "", "wanted a program's name first");
+
 const side = z.int("wanted a number of cells").min(1, "wanted at least 1").max(65_535, "wanted at most 65535");
 export const ttySizeSchema = z.strictObject({ rows: side, columns: side });
 
