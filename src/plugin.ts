@@ -13,6 +13,7 @@ export * from "./base/units.ts";
 export { validate } from "./config/validate.ts";
 export type * from "./contracts/agent.ts";
 export * from "./contracts/agent-files.ts";
+export * from "./contracts/agent-identity.ts";
 export type * from "./contracts/agent-network.ts";
 export type * from "./contracts/agent-streams.ts";
 export type * from "./contracts/agent-system.ts";

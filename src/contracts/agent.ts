@@ -1,4 +1,5 @@
 import type { AgentFiles } from "./agent-files.ts";
+import type { AgentIdentity } from "./agent-identity.ts";
 import type { AgentNetwork } from "./agent-network.ts";
 import type { AgentStreams } from "./agent-streams.ts";
 import type { AgentSystem, GuestSandboxOptions } from "./agent-system.ts";
@@ -82,6 +83,8 @@ export interface AgentClient extends AgentNetwork, AgentSystem, AgentStreams {
    * @throws AGENT_FAILED FAILED_PRECONDITION when it is mounted or otherwise in use; nothing has changed then.
    */
   releaseDisk(disk: GuestDisk, call: Call): Promise<void>;
+  /** For guests that are saved and go on as others; absent when this guest cannot. */
+  readonly identity?: AgentIdentity;
   /** The files of containers; absent when this agent never has such calls. */
   readonly files?: AgentFiles;
   /** Settles when the connection is gone; the error says why. Undefined after `close`. Never rejects. */

@@ -23,4 +23,6 @@ export interface BootAssets {
   readonly agentPort: string;
   /** The guest's kernel drives virtio-mem devices, by which memory can be taken back in small pieces; `false` when absent. */
   readonly virtioMem?: boolean;
+  /** A VM of this guest can be saved and go on as another: its agent gives it an identity of its own then (`AgentClient.identity`). `false` when absent. */
+  readonly cloneable?: boolean;
 }

@@ -12,6 +12,11 @@ export interface Hypervisor {
   readonly capabilities: HypervisorCapabilities;
   /** Looks at the host without changing it: program, version, accelerator. For `doctor`. */
   inspectHost(call: Call): Promise<readonly Finding[]>;
+  /**
+   * Everything of this host that a saved VM depends on, the program and what it emulates: where two of them differ, a state saved under the one is never
+   * used under the other. Present with the capability `templates` or `snapshots`.
+   */
+  fingerprint?(call: Call): Promise<Json>;
   /** The live view of a VM that `holdings.vm` acquired, in this process or an earlier one. @throws VM_FAILED when it no longer runs. */
   connect(grant: VmGrant, call: Call): Promise<Vm>;
   readonly holdings: {
@@ -32,8 +37,13 @@ export interface HypervisorCapabilities {
   readonly diskDrivers?: readonly DiskDriver[];
   /** vCPUs and memory of a running VM can grow and shrink: its live view has `sizing` then. `false` when absent. */
   readonly resize?: boolean;
-  /** A VM can be saved as a template and others go on from there (`VmIntent.memory`): its live view has `save` then. `false` when absent. */
+  /**
+   * A VM can be saved as a template and others go on from there (`VmIntent.memory`): its live view has `save` then, and the hypervisor `fingerprint`.
+   * `false` when absent.
+   */
   readonly templates?: boolean;
+  /** A running VM can be saved whole, and another go on from there: its live view has `snapshot` then. `false` when absent. */
+  readonly snapshots?: boolean;
 }
 
 /** Everything needed to start one VM. Paths are absolute, sizes in bytes. */
@@ -50,6 +60,8 @@ export interface VmIntent {
   readonly boot: BootAssets;
   /** Where the guest's memory lies; absent: in memory of its own, which goes with the VM. */
   readonly memory?: VmMemory;
+  /** What the VM has from its start on, beyond what it boots with: what had been plugged into the one whose snapshot it goes on from. */
+  readonly plugged?: VmPlugged;
   /** Without it the VM dies with the process that started it, even at `kill -9`. */
   readonly detached: boolean;
 }
@@ -62,7 +74,22 @@ export type VmMemory =
    * Copy-on-write in a template's file, from the state that was saved with it: the guest goes on where it was. Neither file is written to. Others share
    * its pages until they write to them, and no directory of the host can be shared with it: for that the memory has to be its own.
    */
-  | { readonly kind: "clone"; readonly file: string; readonly state: string };
+  | { readonly kind: "clone"; readonly file: string; readonly state: string }
+  /**
+   * The same, in memory of its own that begins as a copy of the template's: no page is shared, and directories can be. `copy` is where the copy is made, a
+   * path that is not there, best on a tmpfs; the file goes as soon as the VM has it.
+   */
+  | { readonly kind: "copy"; readonly file: string; readonly state: string; readonly copy: string }
+  /** In memory of its own, filled like everything else from what `Vm.snapshot` wrote. All else of the two intents must be equal but for `plugged`. */
+  | { readonly kind: "snapshot"; readonly state: string };
+
+/** What has been plugged into a VM. */
+export interface VmPlugged {
+  /** Totals, what it boots with included; a vCPU that the guest has parked counts. */
+  readonly size: VmSize;
+  /** Where they were plugged in: the guest finds each where it was. */
+  readonly disks: readonly Omit<DiskIntent, "vm">[];
+}
 
 /** A running VM, as the state store keeps it. */
 export interface VmGrant {
@@ -212,6 +239,13 @@ export interface Vm {
    * @throws INVALID_STATE for a VM that was not started as a template, VM_COMMAND_FAILED, VM_FAILED, STATE_IO; the file is not there then, and the VM runs.
    */
   save?(state: string, call: Call): Promise<void>;
+  /**
+   * Stops the VM and writes all of it, its memory too, to a new file, mode 0600; the VM stays stopped until `resume`. What a disk holds is not in it.
+   * Present when the backend has the capability `snapshots`. Waits as long as `call.signal` lets it.
+   * @throws UNSUPPORTED for a VM with what cannot be carried (a share, a device of the host), before anything has happened; VM_COMMAND_FAILED, VM_FAILED,
+   * STATE_IO; the file is not there then, and the VM runs on if it ran.
+   */
+  snapshot?(state: string, call: Call): Promise<void>;
   /** Lets go of the control connection; the VM goes on. */
   disconnect(): Promise<void>;
 }
