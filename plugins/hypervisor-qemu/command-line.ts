@@ -4,6 +4,7 @@ import { kernelCommandLine } from "./kernel-parameters.ts";
 import { vmMark } from "./marks.ts";
 import { checkSocketPath, vmPaths } from "./paths.ts";
 import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
+import { mappedFile, savedState } from "./vm-memory.ts";
 
 /**
  * The bus that devices are plugged into while the VM runs: one conventional PCI bus, whose slots the guest's ACPI serves. A PCIe root port
@@ -43,11 +44,11 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
   return [
     ...["-name", `guest=${intent.sandbox}/${vmMark(intent.nonce)}`],
     ...["-machine", `${machine},memory-backend=ram,sata=off,smbus=off`],
-    ...(accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max"]),
+    ...["-accel", accelerator === "kvm" ? "kvm" : "tcg,thread=multi", "-cpu", cpuModel(accelerator)],
     ...["-m", growthBytes > 0 ? `${memory},slots=${DIMM_SLOTS},maxmem=${toMiBCeil(limits.memoryBytes)}M` : memory],
     ...["-smp", limits.vcpus > size.vcpus ? `cpus=${size.vcpus},maxcpus=${limits.vcpus}` : `cpus=${size.vcpus}`],
     ...["-object", memoryBackend(intent.memory, memory)],
-    ...(intent.memory?.kind === "clone" ? ["-incoming", "defer"] : []),
+    ...(savedState(intent.memory) === undefined ? [] : ["-incoming", "defer"]),
     ...["-nodefaults", "-no-user-config", "-display", "none"],
     "-no-reboot", // with panic=1 a guest that panics ends QEMU, which is seen at once
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
@@ -73,11 +74,16 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
   ];
 }
 
+/** The processor that the guest sees. */
+export function cpuModel(accelerator: MachineShape["accelerator"]): string {
+  return accelerator === "kvm" ? "host" : "max";
+}
+
 /** A vhost-user server (virtiofsd) maps the guest's memory: it must be shared, and a memfd leaves no file behind. A clone's is its own. */
 function memoryBackend(memory: VmIntent["memory"], size: string): string {
-  if (!memory) return `memory-backend-memfd,id=ram,size=${size},share=on`;
-  const share = memory.kind === "template" ? "on" : "off";
-  return `memory-backend-file,id=ram,size=${size},mem-path=${doubleCommas(memory.file)},share=${share}`;
+  const file = mappedFile(memory);
+  if (!file) return `memory-backend-memfd,id=ram,size=${size},share=on`;
+  return `memory-backend-file,id=ram,size=${size},mem-path=${doubleCommas(file.path)},share=${file.share ? "on" : "off"}`;
 }
 
 /** Read-only at both ends. QEMU's default file locks stay on: any number of readers share the image, and a VM that would write to it is refused. */
@@ -111,7 +117,7 @@ function check(intent: VmIntent): VmIntent {
   wantPath("boot.kernel", boot.kernel);
   if (boot.initrd !== undefined) wantPath("boot.initrd", boot.initrd);
   if (boot.image !== undefined) wantPath("boot.image", boot.image);
-  if (intent.memory) wantPath("memory.file", intent.memory.file);
+  for (const [field, path] of Object.entries(intent.memory ?? {})) if (field !== "kind") wantPath(`memory.${field}`, path);
   return intent;
 }
 

@@ -26,6 +26,7 @@ import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
 import { checkMemoryFile } from "./template.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
+import { templateFile } from "./vm-memory.ts";
 
 /** How long the log processes get to write the last lines after QEMU has ended, ms. */
 const LOGS_END_MS = 1_000;
@@ -54,7 +55,9 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
   const accelerator = await chooseAccelerator(options.accelerator);
   const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
-  if (intent.memory) await checkMemoryFile(intent.memory.file, sizeLimits(intent, memoryDevice).boot.memoryBytes);
+  if (intent.memory?.kind === "copy" || intent.memory?.kind === "snapshot") throw notYet(intent.memory.kind);
+  const template = templateFile(intent.memory);
+  if (template !== undefined) await checkMemoryFile(template, sizeLimits(intent, memoryDevice).boot.memoryBytes);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
   try {
@@ -120,4 +123,10 @@ function checkMemory({ sandbox, memoryBytes }: VmIntent): void {
     `Cannot start the VM of sandbox "${sandbox}" with ${formatBytes(memoryBytes)} of memory: the host has ${formatBytes(available)}, wanted at most that`,
     { data: { what: "memory", wanted: memoryBytes, available }, hint: "ask for less memory" },
   );
+}
+
+function notYet(kind: string): TapvisorError {
+  return new TapvisorError("UNSUPPORTED", `Cannot start a VM with memory of the kind "${kind}"`, {
+    data: { what: `memory of the kind ${kind}`, by: "qemu" },
+  });
 }

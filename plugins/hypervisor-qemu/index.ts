@@ -1,4 +1,5 @@
 import { definePlugin, type Hypervisor } from "tapvisor/plugin";
+import { fingerprintOf } from "./fingerprint.ts";
 import { diskHolding } from "./holdings-disk.ts";
 import { shareHolding } from "./holdings-share.ts";
 import { vmHolding } from "./holdings-vm.ts";
@@ -31,6 +32,7 @@ function createQemu(options: QemuOptions): Hypervisor {
       diskDrivers: ["virtio-scsi", "virtio-blk"],
     },
     inspectHost: (call) => inspectHost(options, call),
+    fingerprint: (call) => fingerprintOf(options, call),
     connect: (grant) => connectVm(grant),
     holdings: { vm: vmHolding(options), share: shareHolding(options), disk: diskHolding },
     planner: qemuPlanner,

@@ -9,6 +9,7 @@ import { vmPaths } from "./paths.ts";
 import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
 import { openState, restoreState } from "./template.ts";
 import type { QemuVersion } from "./version.ts";
+import { savedState } from "./vm-memory.ts";
 
 /** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
 const GREETING_MS = 30_000;
@@ -31,7 +32,8 @@ export interface Started {
 export async function startMachine(intent: VmIntent, argv: readonly string[], signal: AbortSignal): Promise<Started> {
   const paths = vmPaths(intent.runDirectory);
   throwIfAborted(signal, "the start of QEMU");
-  const state = intent.memory?.kind === "clone" ? await openState(intent.memory.state) : undefined;
+  const saved = savedState(intent.memory);
+  const state = saved === undefined ? undefined : await openState(saved);
   let logs: BoundedLogs | undefined;
   let spawned: Spawned;
   try {

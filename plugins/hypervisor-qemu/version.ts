@@ -15,9 +15,15 @@ const TIMEOUT_MS = 10_000;
 
 /** What `qemu --version` says; `undefined` when it does not run or says something else. Up to 10 s. */
 export async function askVersion(binary: string, call: Call): Promise<QemuVersion | undefined> {
+  const text = await askVersionText(binary, call);
+  return text === undefined ? undefined : parseVersion(text);
+}
+
+/** The first line of it, the build of a distribution included; `undefined` when it does not run. */
+export async function askVersionText(binary: string, call: Call): Promise<string | undefined> {
   const run = promisify(execFile)(binary, ["--version"], { timeout: TIMEOUT_MS, signal: call.signal, maxBuffer: 64 * 1024 });
   return run.then(
-    ({ stdout }) => parseVersion(stdout),
+    ({ stdout }) => stdout.split("\n", 1)[0],
     () => undefined,
   );
 }
