@@ -17,6 +17,7 @@ import { commandLine } from "./command-line.ts";
 import { requireProgram } from "./host-programs.ts";
 import { knownMachine } from "./machines.ts";
 import { vmLogMark, vmMark } from "./marks.ts";
+import { copyMemory, openMemoryFile } from "./memory-file.ts";
 import type { QemuOptions } from "./options.ts";
 import { type VmPaths, vmPaths } from "./paths.ts";
 import { endsWithin, killTree } from "./process.ts";
@@ -24,7 +25,6 @@ import { Qmp } from "./qmp.ts";
 import { type MemoryDevice, sizeLimits, vmDetails } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
-import { checkMemoryFile } from "./template.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
 import { templateFile } from "./vm-memory.ts";
 
@@ -55,10 +55,9 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
   const accelerator = await chooseAccelerator(options.accelerator);
   const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
-  if (intent.memory?.kind === "copy" || intent.memory?.kind === "snapshot") throw notYet(intent.memory.kind);
-  const template = templateFile(intent.memory);
-  if (template !== undefined) await checkMemoryFile(template, sizeLimits(intent, memoryDevice).boot.memoryBytes);
+  if (intent.memory?.kind === "snapshot") throw notYet(intent.memory.kind);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
+  await prepareMemory(intent, sizeLimits(intent, memoryDevice).boot.memoryBytes, call.signal);
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
   try {
     const { machine, version } = await startMachine(intent, [binary, ...argv], call.signal);
@@ -96,6 +95,7 @@ async function release({ intent, grant }: Held<VmIntent, VmGrant>, call: Call): 
   for (const log of await findProcessesByMark(vmLogMark(intent.nonce))) {
     if (!(await endsWithin(log, LOGS_END_MS))) await killTree(log);
   }
+  if (intent.memory?.kind === "copy") await rm(intent.memory.copy, { force: true });
   // A late release of an earlier VM: the directory, named by the sandbox, is a later one's by now.
   if ((await findProcessesByMark(paths.qmp)).length > 0) return;
   const logs = [paths.console, paths.stderr].flatMap((file) => [file, `${file}.1`]);
@@ -113,6 +113,14 @@ async function quit(paths: VmPaths, timeoutMs: number, execute: Qmp["execute"] |
   } finally {
     await qmp.close();
   }
+}
+
+/** Looks at the template's file, and makes the copy of it where the VM is to have one. */
+async function prepareMemory({ memory }: VmIntent, memoryBytes: number, signal: AbortSignal): Promise<void> {
+  const template = templateFile(memory);
+  if (template === undefined) return;
+  await using file = await openMemoryFile(template, memoryBytes);
+  if (memory?.kind === "copy") await copyMemory(file, memory.copy, signal);
 }
 
 function checkMemory({ sandbox, memoryBytes }: VmIntent): void {

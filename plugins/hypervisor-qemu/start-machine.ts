@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { TapvisorError, throwIfAborted, type VmIntent, withDeadline } from "tapvisor/plugin";
 import { type BoundedLogs, startLogs } from "./bounded-log.ts";
@@ -5,9 +6,10 @@ import { readDiagnostics } from "./diagnostics.ts";
 import { Machine } from "./machine.ts";
 import { registerMachine } from "./machines.ts";
 import { vmLogMark } from "./marks.ts";
+import { openState } from "./memory-file.ts";
 import { vmPaths } from "./paths.ts";
 import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
-import { openState, restoreState } from "./template.ts";
+import { restoreState } from "./template.ts";
 import type { QemuVersion } from "./version.ts";
 import { savedState } from "./vm-memory.ts";
 
@@ -59,6 +61,8 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
   const version = await withDeadline({ what, timeoutMs: GREETING_MS, signal }, (inner) =>
     Promise.race([early, greet(machine, AbortSignal.any([inner, ended.signal]))]),
   );
+  // QEMU has opened all it was started with: nobody else is to find the memory, and with its last user it is gone.
+  if (intent.memory?.kind === "copy") await rm(intent.memory.copy);
   if (state) {
     // Its sockets close a moment before its end, which can say why.
     const explained = async (error: unknown) => ((await machine.endedAfter(error)) ? early : Promise.reject(error));

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -119,34 +119,6 @@ function stateFailed(operation: string, file: string, cause: unknown): TapvisorE
   return new TapvisorError("STATE_IO", `Cannot ${operation} the VM's state "${file}": ${messageOf(cause)}`, {
     data: { file, operation, errno: errnoOf(toError(cause)) },
     hint: "look at the free space and the permissions of that directory",
-    cause,
-  });
-}
-
-/** The file of a clone's state, for its QEMU to inherit. @throws INVALID_INPUT when it is no regular file. */
-export async function openState(file: string): Promise<FileHandle> {
-  const handle = await open(file, "r").catch((cause: unknown) => {
-    throw badTemplate("memory.state", file, "a file that can be read", messageOf(cause), cause);
-  });
-  if ((await handle.stat()).isFile()) return handle;
-  await handle.close();
-  throw badTemplate("memory.state", file, "a file that can be read", "it is no regular file");
-}
-
-/** @throws INVALID_INPUT when the file cannot be the memory of a VM of this size: one that is too short would kill QEMU when the guest gets there. */
-export async function checkMemoryFile(file: string, memoryBytes: number): Promise<void> {
-  const wanted = `a regular file of ${memoryBytes} bytes`;
-  await using handle = await open(file, "r+").catch((cause: unknown) => {
-    throw badTemplate("memory.file", file, wanted, messageOf(cause), cause);
-  });
-  const found = await handle.stat();
-  if (!found.isFile()) throw badTemplate("memory.file", file, wanted, "it is no regular file");
-  if (found.size !== memoryBytes) throw badTemplate("memory.file", file, wanted, `it has ${found.size}`);
-}
-
-function badTemplate(path: string, value: string, wanted: string, found: string, cause?: unknown): TapvisorError {
-  return new TapvisorError("INVALID_INPUT", `Cannot use ${path} "${value}": ${found}, wanted ${wanted}`, {
-    data: { path, value, wanted },
     cause,
   });
 }

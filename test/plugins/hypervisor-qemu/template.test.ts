@@ -1,10 +1,13 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Vm, VmGrant, VmIntent } from "tapvisor/plugin";
+import { KiB, MiB, type Vm, type VmGrant, type VmIntent } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
+import { copyMemory, openMemoryFile } from "../../../plugins/hypervisor-qemu/memory-file.ts";
 import { suite } from "../../support/suite.ts";
+import { tempDirectory } from "../../support/temp.ts";
 import { countingKernel } from "./support/real-mode-kernel.ts";
 import { refusal } from "./support/refusal.ts";
 import { call, processesOf, until, type World, world } from "./support/world.ts";
@@ -16,8 +19,8 @@ interface Template extends World {
   readonly grant: VmGrant;
   readonly memory: string;
   readonly state: string;
-  /** The intent of a clone with a run directory of its own. */
-  clone(name: string): Promise<VmIntent>;
+  /** The intent of a clone with a run directory of its own; with `copy`, in memory of its own that is copied there. */
+  clone(name: string, copy?: string): Promise<VmIntent>;
 }
 
 /** A VM that counts, with its memory in a template's file. */
@@ -37,10 +40,11 @@ async function template(): Promise<Template> {
     vm,
     memory: file,
     state,
-    async clone(name) {
+    async clone(name, copy) {
       const runDirectory = join(w.directory, name);
       await mkdir(runDirectory, { mode: 0o700 });
-      return { ...intent, runDirectory, nonce: `${intent.nonce}-${name}`, memory: { kind: "clone", file, state } };
+      const memory = copy === undefined ? ({ kind: "clone", file, state } as const) : ({ kind: "copy", file, state, copy } as const);
+      return { ...intent, runDirectory, nonce: `${intent.nonce}-${name}`, memory };
     },
   };
 }
@@ -63,31 +67,99 @@ const sumOf = async (file: string) =>
     .digest("hex");
 const after = (letter: string) => String.fromCharCode(65 + ((letter.charCodeAt(0) - 65 + 1) % 16));
 
-s.test("clones go on where the template was saved, each by itself, and write to neither of its files", async () => {
-  await using t = await template();
-  await save(t);
-  assert.is(await t.vm.status(call()), "paused");
-  assert.is((await stat(t.state)).mode & 0o777, 0o600);
-  assert.ok((await stat(t.state)).size > 10_000);
-  const last = (await lastWords(t.vm)).at(-1) ?? "";
-  await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
-  assert.equal(await readdir(t.intent.runDirectory), []);
-  const sums = [await sumOf(t.memory), await sumOf(t.state)];
+for (const kind of ["clone", "copy"]) {
+  s.test(
+    `${kind === "clone" ? "clones" : "copies"} go on where the template was saved, each by itself, and write to neither of its files`,
+    async () => {
+      await using t = await template();
+      await save(t);
+      assert.is(await t.vm.status(call()), "paused");
+      assert.is((await stat(t.state)).mode & 0o777, 0o600);
+      assert.ok((await stat(t.state)).size > 10_000);
+      const last = (await lastWords(t.vm)).at(-1) ?? "";
+      await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+      assert.equal(await readdir(t.intent.runDirectory), []);
+      const sums = [await sumOf(t.memory), await sumOf(t.state)];
 
-  const intents = [await t.clone("one"), await t.clone("two")];
-  try {
-    for (const intent of intents) {
-      const vm = await t.hypervisor.connect(await t.hypervisor.holdings.vm.acquire(intent, call()), call());
-      await until(async () => (await vm.diagnostics()).console.length > 40);
-      assert.is(await vm.status(call()), "running");
-      const { console } = await vm.diagnostics();
-      assert.is(console.slice(0, 2), after(last) + after(after(last)), `the template ended with ${last}`);
+      const copyAt = (name: string) => (kind === "copy" ? join(t.directory, `copy, ${name}`) : undefined);
+      const intents = [await t.clone("one", copyAt("one")), await t.clone("two", copyAt("two"))];
+      try {
+        for (const intent of intents) {
+          const vm = await t.hypervisor.connect(await t.hypervisor.holdings.vm.acquire(intent, call()), call());
+          await until(async () => (await vm.diagnostics()).console.length > 40);
+          assert.is(await vm.status(call()), "running");
+          const { console } = await vm.diagnostics();
+          assert.is(console.slice(0, 2), after(last) + after(after(last)), `the template ended with ${last}`);
+          assert.not.ok(
+            (await readdir(t.directory)).some((name) => name.startsWith("copy")),
+            "the file is gone as soon as QEMU has it",
+          );
+        }
+        assert.equal([await sumOf(t.memory), await sumOf(t.state)], sums);
+      } finally {
+        for (const intent of intents) await t.hypervisor.holdings.vm.release({ intent, grant: undefined }, call());
+      }
+      for (const intent of intents) assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+    },
+  );
+}
+
+s.test("a copy takes as much room as the template has written, is private, and is given back by the intent alone", async () => {
+  await using temporary = await tempDirectory();
+  const [file, copy] = [join(temporary.path, "memory"), join(temporary.path, "copy")];
+  await writeFile(file, "");
+  await truncate(file, 512 * MiB);
+  await using memory = await openMemoryFile(file, 512 * MiB);
+  for (const at of [0, 100 * MiB, 511 * MiB]) await memory.write(Buffer.alloc(64 * KiB, at === 0 ? 0 : 1), 0, 64 * KiB, at);
+  await copyMemory(memory, copy, call().signal);
+  const found = await stat(copy);
+  assert.equal([found.size, found.mode & 0o777], [512 * MiB, 0o600]);
+  assert.ok(found.blocks * 512 <= 192 * KiB, `${found.blocks * 512} bytes are taken`);
+  assert.is(await sumOf(copy), await sumOf(file));
+  await using w = await world();
+  await w.hypervisor.holdings.vm.release(
+    { intent: { ...w.intent, memory: { kind: "copy", file, state: file, copy } }, grant: undefined },
+    call(),
+  );
+  assert.equal(await readdir(temporary.path), ["memory"]);
+});
+
+s.test(
+  "a full file system while copying is STATE_IO with ENOSPC, a copy that is there is INVALID_INPUT; neither leaves anything",
+  async () => {
+    await using t = await template();
+    await save(t);
+    await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+    await using small = await tempDirectory();
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=4k", "tapvisor-test", small.path]);
+    assert.is(mounted.status, 0, String(mounted.stderr));
+    try {
+      const full = await t.clone("full", join(small.path, "copy"));
+      const error = await refusal(t.hypervisor.holdings.vm.acquire(full, call()));
+      assert.equal([error.code, error.data], ["STATE_IO", { file: join(small.path, "copy"), operation: "copy", errno: "ENOSPC" }]);
+      assert.equal([await readdir(small.path), await readdir(full.runDirectory), await processesOf(full)], [[], [], []]);
+    } finally {
+      spawnSync("umount", [small.path]);
     }
-    assert.equal([await sumOf(t.memory), await sumOf(t.state)], sums);
-  } finally {
-    for (const intent of intents) await t.hypervisor.holdings.vm.release({ intent, grant: undefined }, call());
-  }
-  for (const intent of intents) assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+    const taken = await t.clone("taken", t.state);
+    const before = await sumOf(t.state);
+    const error = await refusal(t.hypervisor.holdings.vm.acquire(taken, call()));
+    assert.equal([error.code, (error.data as { path: string }).path], ["INVALID_INPUT", "memory.copy"]);
+    assert.is(await sumOf(t.state), before);
+  },
+);
+
+s.test("copying whose caller gives up is ABORTED and leaves nothing", async () => {
+  await using temporary = await tempDirectory();
+  const [file, copy] = [join(temporary.path, "memory"), join(temporary.path, "copy")];
+  await writeFile(file, Buffer.alloc(64 * MiB, 1));
+  await using memory = await openMemoryFile(file, 64 * MiB);
+  const control = new AbortController();
+  const copying = copyMemory(memory, copy, control.signal);
+  await until(async () => (await stat(copy).catch(() => undefined)) !== undefined);
+  control.abort();
+  assert.is((await refusal(copying)).code, "ABORTED");
+  assert.equal(await readdir(temporary.path), ["memory"]);
 });
 
 s.test("save() into a directory that is not there is STATE_IO, the VM runs on, and can be saved after that", async () => {
