@@ -98,7 +98,8 @@ export async function providers(root: string, qemu: HypervisorQemuOptions = {}) 
   };
 }
 
-async function startShell(
+/** Starts the container that `ask` asks, with its files in the entry `rootfs` of a share. */
+export async function startShell(
   client: AgentClient,
   share: { readonly fstype: string; readonly source: string; readonly driver: string },
 ): Promise<void> {
@@ -109,7 +110,8 @@ async function startShell(
   await client.startContainer(CONTAINER, call());
 }
 
-async function ask(client: AgentClient, line: string): Promise<string> {
+/** What a line of shell prints in the container of `startShell`. */
+export async function ask(client: AgentClient, line: string): Promise<string> {
   const process = { container: CONTAINER, exec: CONTAINER };
   await client.writeStdin(process, Buffer.from(`${line}\n`), call());
   let text = "";
