@@ -15,6 +15,7 @@ export type { RlimitOptions, TtySize, UserOptions } from "./config/process-confi
 export type { ResourceConfig, ResourceOptions, UpdateOptions } from "./config/resources-config.ts";
 export type { SandboxOptions } from "./config/sandbox-config.ts";
 export type { SeccompOptions } from "./config/seccomp-config.ts";
+export type { TemplatesOptions } from "./config/templates-config.ts";
 export type { Cancellable, Container, ContainerStatus } from "./container/container.ts";
 export type { Exec, ExecResult } from "./container/exec.ts";
 export type { ContainerFiles, FileOptions } from "./container/files/container-files.ts";
@@ -40,8 +41,10 @@ export type { Engine } from "./engine/engine.ts";
 export type { ContainerInspection, HoldingInspection, SandboxInspection, VmInspection } from "./engine/inspect.ts";
 export type { SandboxSummary } from "./engine/list.ts";
 export type { StepEvent, StepProbe } from "./engine/probe.ts";
+export type { Origin } from "./engine/record.ts";
 export type { Plan, PlannedChange } from "./plan/plan.ts";
 export type { SandboxResources } from "./resource/ledger.ts";
 export type { Sandbox, SandboxStatus } from "./sandbox/sandbox.ts";
 export type { StopOptions } from "./sandbox/stop.ts";
+export type { Template } from "./template/templates.ts";
 export type { Volume } from "./volume/volumes.ts";

@@ -47,6 +47,8 @@ export interface ErrorData {
   DEVICE_IDS_EXHAUSTED: { tries: number };
   /** The guest still uses a device: it stays attached. */
   DEVICE_IN_USE: { id: string; reason: string };
+  /** A file of a template is not as it was saved: the template is not used. */
+  TEMPLATE_DAMAGED: { template: string; file: string; reason: string };
   /** A volume is to be removed that sandboxes still use. */
   VOLUME_IN_USE: { id: string; sandboxes: readonly string[] };
   /** The hypervisor's process could not be started or ended early. `console` and `stderr` hold the last lines. */

@@ -1,6 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { readOwnPackage } from "../base/own-package.ts";
 
 /** Where this running copy of the package stands, and what each of its public names is there. */
 export interface OwnPackage {
@@ -14,8 +14,7 @@ export const PACKAGE_NAME = "tapvisor";
 
 /** Finds the package that the file at `url` belongs to. From source, its public names are the `.ts` files they are compiled from. */
 export function ownPackage(url: string): OwnPackage {
-  const root = packageRoot(dirname(fileURLToPath(url)));
-  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
+  const { root, manifest } = readOwnPackage(url);
   const fromSource = url.endsWith(".ts");
   const modules: Record<string, string> = {};
   for (const [name, target] of Object.entries(manifest.exports)) {
@@ -36,16 +35,4 @@ export function ownModule(specifier: string, modules: Readonly<Record<string, st
     if (/^[a-z][a-z0-9-]*$/.test(word)) return url.replace("*", word);
   }
   throw new Error(`Cannot import "${specifier}": wanted one of ${Object.keys(modules).join(", ")}`);
-}
-
-interface Manifest {
-  readonly version: string;
-  readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
-}
-
-function packageRoot(directory: string): string {
-  if (existsSync(join(directory, "package.json"))) return directory;
-  const parent = dirname(directory);
-  if (parent === directory) throw new Error(`Cannot find the package.json of ${PACKAGE_NAME}`);
-  return packageRoot(parent);
 }

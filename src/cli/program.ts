@@ -14,6 +14,7 @@ import type { PsFlags } from "./ps.ts";
 import type { RmFlags } from "./rm.ts";
 import type { StopFlags } from "./stop.ts";
 import { nearest } from "./suggest.ts";
+import type { TemplateFlags } from "./template.ts";
 import type { VolumesFlags } from "./volumes.ts";
 
 /**
@@ -136,6 +137,21 @@ function addSandboxCommands(program: CAC): void {
     .option("--rm <name>", "Remove this volume with all that is in it")
     .option("--json", "Print them as JSON")
     .action(async (flags: VolumesFlags) => (await import("./volumes.ts")).volumesCommand(flags));
+  onEngine(
+    program.command(
+      "template <verb> [...keys]",
+      "List the saved VMs that sandboxes go on from (ls), build one (build), or remove some (rm)",
+    ),
+  )
+    .usage("template ls | build | rm [options] [...keys]")
+    .option("--memory <size>", "build: the memory of its sandboxes, 512MiB by default")
+    .option("--vcpus <count>", "build: their vCPUs, 1 by default")
+    .option("--group <name>", "build: the name of those who share it, as sandboxes give it in `template`")
+    .option("--all", "rm: all of them")
+    .option("--json", "Print them as JSON")
+    .action(async (verb: string, keys: string[], flags: TemplateFlags) =>
+      (await import("./template.ts")).templateCommand(verb, keys, flags),
+    );
   onEngine(program.command("hooks", "Show who taps which hook, in the order the taps run"))
     .option("--json", "Print them as JSON")
     .action(async (flags: HooksFlags) => (await import("./hooks.ts")).hooksCommand(flags));

@@ -36,6 +36,8 @@ export const DEADLINES = {
   shutdown: 20_000,
   /** Building the guest's image, its kernel fetched by the package manager included. */
   prepareGuest: 600_000,
+  /** Finding a template, which may have to be built first or waited for: a boot, a container's warm-up, a save. */
+  template: 300_000,
   /** Waiting for another process's lock of a sandbox. */
   lock: 30_000,
 } as const;

@@ -7,6 +7,7 @@ import { messageOf, TapvisorError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import { SLOT_NAMES, type SlotName } from "../contracts/slots.ts";
 import { positionOf } from "./json5-position.ts";
+import { type TemplatesOptions, templatesSchema } from "./templates-config.ts";
 import { issueField, validate } from "./validate.ts";
 
 /** The file that `createEngine` reads when it stands in the working directory. */
@@ -22,6 +23,8 @@ export interface EngineConfig {
   readonly plugins?: readonly (string | readonly [string, Record<string, unknown>])[] | undefined;
   /** Providers chosen by name, over those of the preset. */
   readonly slots?: Partial<Record<SlotName, string>> | undefined;
+  /** Whether sandboxes go on from templates in place of booting, and where these are kept; `true` by default. */
+  readonly templates?: boolean | TemplatesOptions | undefined;
 }
 
 const schema = z.strictObject({
@@ -39,6 +42,7 @@ const schema = z.strictObject({
     )
     .optional(),
   slots: z.partialRecord(z.enum(SLOT_NAMES), z.string()).optional(),
+  templates: templatesSchema.optional(),
 }) as z.ZodType<EngineConfig>;
 
 export interface LoadedConfig {
@@ -55,9 +59,20 @@ export async function loadConfig(given: string | EngineConfig | undefined): Prom
   if (typeof given === "object") return { config: validate(schema, given, "config"), directory: process.cwd() };
   const file = resolve(given ?? CONFIG_FILE);
   if (given === undefined && !existsSync(file)) return { config: {}, directory: process.cwd() };
-  const { root, ...config } = parseConfig(file, await read(file));
+  const { root, templates, ...config } = parseConfig(file, await read(file));
   const directory = dirname(file);
-  return { config: { ...config, ...(root === undefined ? {} : { root: join(resolve(directory, root)) }) }, directory };
+  const relative = (path: string) => join(resolve(directory, path));
+  const placed = typeof templates === "object" && templates.directory !== undefined;
+  return {
+    config: {
+      ...config,
+      ...(root === undefined ? {} : { root: relative(root) }),
+      ...(templates === undefined
+        ? {}
+        : { templates: placed ? { ...templates, directory: relative(templates.directory ?? "") } : templates }),
+    },
+    directory,
+  };
 }
 
 async function read(file: string): Promise<string> {

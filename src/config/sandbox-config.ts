@@ -43,6 +43,17 @@ export interface SandboxOptions {
   readonly hostname?: string;
   /** The VM outlives the script; `false` by default. */
   readonly detached?: boolean;
+  /**
+   * Whether it goes on from a template, a VM of the same configuration that has booted and was saved, in place of booting. By default it does where that is
+   * possible, and boots where not; `status()` tells which and why. `true` insists; a name insists, too, and shares a template only with sandboxes that give
+   * the same name: one for each group that trusts itself. `false` boots. A template that is not there yet is built first, which takes a boot and some seconds.
+   */
+  readonly template?: boolean | string;
+  /**
+   * Whether directories and files of the host can be shared with its containers; `true` by default. One with `false`, whose containers have disks only, shares the
+   * pages of its template until it writes to them: it is made sooner, and takes a third of the memory.
+   */
+  readonly shares?: boolean;
   /** Free text kept with the sandbox. */
   readonly annotations?: Readonly<Record<string, string>>;
   readonly boot?: {
@@ -63,9 +74,15 @@ export interface SandboxConfig {
   readonly hostCpus?: string | undefined;
   readonly hostname: string;
   readonly detached: boolean;
+  /** Absent: where possible. */
+  readonly template?: boolean | string | undefined;
+  readonly shares: boolean;
   readonly annotations: Readonly<Record<string, string>>;
   readonly boot: { readonly timeoutMs: number; readonly retries: number };
 }
+
+/** The name of those who share a template. */
+const GROUP = /^[A-Za-z][A-Za-z0-9_-]{0,30}$/;
 
 const schema = z.strictObject({
   id: idSchema.optional(),
@@ -84,6 +101,10 @@ const schema = z.strictObject({
     .regex(/^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$/, "wanted a host name: letters, digits and inner hyphens, at most 64")
     .optional(),
   detached: z.boolean("wanted true or false").default(false),
+  template: z
+    .union([z.boolean(), z.string().regex(GROUP)], "wanted true, false or a name: a letter, then at most 30 letters, digits, _ or -")
+    .optional(),
+  shares: z.boolean("wanted true or false").default(true),
   annotations: z.record(z.string(), textSchema).default({}),
   boot: z
     .strictObject({

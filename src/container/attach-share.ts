@@ -6,7 +6,7 @@ import type { ShareEntry, ShareGrant, ShareIntent } from "../contracts/hyperviso
 import type { RootfsGrant } from "../contracts/rootfs.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { Transaction } from "../engine/transaction.ts";
-import { hypervisorOf } from "../sandbox/boot.ts";
+import { hypervisorOf } from "../sandbox/providers.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import type { SharedMount } from "./mount-sources.ts";
 import { shareEntries } from "./storages.ts";
@@ -39,13 +39,22 @@ export async function attachShare(
   return share;
 }
 
-/** @throws UNSUPPORTED when the hypervisor cannot share directories with a running VM. */
+/** @throws INVALID_INPUT when the sandbox was created without, UNSUPPORTED when the hypervisor cannot share directories with a running VM. */
 export async function requireShares(sb: SandboxContext): Promise<void> {
+  if (!sb.journal.record.config.shares) throw noShares(sb);
   const { capabilities } = await sb.engine.slot("hypervisor");
   if (capabilities.shareHotplug) return;
   throw new TapvisorError("UNSUPPORTED", `Cannot share directories with sandbox "${sb.id}": its hypervisor cannot`, {
     data: { what: "share hot-plug", by: hypervisorOf(sb) },
     hint: "give the container disks in place of directories: { block } as rootfs and mounts",
+  });
+}
+
+function noShares({ id }: SandboxContext): TapvisorError {
+  const wanted = "a sandbox that directories can be shared with";
+  return new TapvisorError("INVALID_INPUT", `Cannot share directories with sandbox "${id}": it was created with shares: false`, {
+    data: { path: "sandbox.shares", value: false, wanted },
+    hint: "give the container disks, { block } as rootfs and mounts, or create the sandbox without shares: false",
   });
 }
 

@@ -6,7 +6,7 @@ import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import { releaseHoldings } from "../engine/release.ts";
 import type { Transaction } from "../engine/transaction.ts";
-import { hypervisorOf } from "../sandbox/boot.ts";
+import { hypervisorOf } from "../sandbox/providers.ts";
 import { releaseIncomplete } from "../sandbox/stop.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import type { PluggedDisk } from "./disk-holding.ts";

@@ -5,6 +5,7 @@ import { sandboxContext } from "../sandbox/context.ts";
 import { locked } from "../sandbox/exclusively.ts";
 import { type Hands, isHeld } from "../sandbox/open.ts";
 import { releaseSandbox } from "../sandbox/stop.ts";
+import { sweepTemplates } from "../template/prune.ts";
 import { sweepVolumes } from "../volume/volumes.ts";
 import type { EngineContext } from "./context.ts";
 import { Journal } from "./journal.ts";
@@ -30,6 +31,7 @@ export async function collect(engine: EngineContext, hands: Hands): Promise<Coll
     corrupt: [] as { id: string; reason: string }[],
   };
   await sweepVolumes(engine.root);
+  await sweepTemplates(engine.templates.directory);
   for (const id of await engine.store.list()) {
     try {
       const outcome = await collectOne(engine, id, hands);

@@ -1,5 +1,6 @@
 import type { Logger } from "../base/log.ts";
 import type { Mutex } from "../base/mutex.ts";
+import type { TemplatesConfig } from "../config/templates-config.ts";
 import type { GuestProcess } from "../container/guest-process.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 import type { StateStore } from "../contracts/state-store.ts";
@@ -27,6 +28,9 @@ export interface EngineContext {
   readonly probe: StepProbe | undefined;
   /** The deadline of each release, ms. */
   readonly releaseTimeoutMs: number;
+  readonly templates: TemplatesConfig;
+  /** The ids of the sandboxes in which templates are being made. */
+  readonly building: Set<string>;
   /** Told what each change would do, before it is made; only while a script is planned. */
   readonly onPlan?: ((plan: Plan) => void) | undefined;
 }

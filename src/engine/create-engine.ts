@@ -7,6 +7,7 @@ import type { Logger } from "../base/log.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { type EngineConfig, loadConfig } from "../config/engine-config.ts";
 import { loadPlugins, loadPreset } from "../config/load-plugins.ts";
+import { type TemplatesOptions, templatesConfig } from "../config/templates-config.ts";
 import { SLOT_NAMES, type SlotName, type Slots } from "../contracts/slots.ts";
 import type { EngineContext } from "./context.ts";
 import type { Plugin, Preset } from "./define-plugin.ts";
@@ -28,6 +29,12 @@ export interface EngineOptions {
   readonly root?: string;
   /** A pino logger; by default silent unless `LOG_LEVEL` names a level, and then to stderr. */
   readonly logger?: Logger;
+  /**
+   * Whether sandboxes go on from templates, VMs that have booted and were saved, in place of booting; `true` by default, `false` switches it off for all of
+   * them. A template's pages are shared by the sandboxes of one user and root, and time tells which: give sandboxes that distrust each other different
+   * names in `template`, or engines of different roots.
+   */
+  readonly templates?: boolean | TemplatesOptions;
   readonly signal?: AbortSignal;
   /** Told of each step of each operation; for fault injection and tracing. */
   readonly probe?: StepProbe;
@@ -74,6 +81,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     late: new LateWork(),
     probe: options.probe,
     releaseTimeoutMs: options.releaseTimeoutMs ?? DEADLINES.release,
+    templates: templatesConfig(mode ? false : (options.templates ?? config.templates), root),
+    building: new Set(),
     onPlan: mode && ((plan) => mode.report(plan)),
   };
   return new Engine(context);
@@ -101,7 +110,7 @@ function chooseProviders(slots: SlotRegistry, named: Partial<Record<SlotName, st
   return Object.fromEntries(SLOT_NAMES.map((slot) => [slot, choose(slot)])) as Record<SlotName, string>;
 }
 
-const OPTION_NAMES = ["config", "preset", "plugins", "root", "logger", "signal", "probe", "releaseTimeoutMs"];
+const OPTION_NAMES = ["config", "preset", "plugins", "root", "logger", "signal", "probe", "releaseTimeoutMs", "templates"];
 
 function checkOptions(options: EngineOptions): void {
   const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name));

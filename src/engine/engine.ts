@@ -6,6 +6,7 @@ import type { Finding } from "../contracts/finding.ts";
 import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
 import { Sandbox } from "../sandbox/sandbox.ts";
+import { BUILD_MS, listTemplates, makeTemplate, removeTemplates, type Template } from "../template/templates.ts";
 import { listVolumes, removeVolume, type Volume } from "../volume/volumes.ts";
 import { type CollectReport, collect } from "./collect.ts";
 import type { EngineContext, SandboxContext } from "./context.ts";
@@ -22,7 +23,7 @@ export class Engine implements AsyncDisposable {
   readonly #sandboxes = new Map<string, Sandbox>();
   readonly #creating = new Map<Promise<unknown>, string>();
   readonly #hands = {
-    holds: (id: string) => this.#sandboxes.has(id) || [...this.#creating.values()].includes(id),
+    holds: (id: string) => this.#sandboxes.has(id) || [...this.#creating.values()].includes(id) || this.#context.building.has(id),
     keep: (sb: SandboxContext) => this.#keep(sb),
   };
   readonly #abort = new AbortController();
@@ -116,6 +117,39 @@ export class Engine implements AsyncDisposable {
   /** Removes a named volume with all that is in it; not there is success. @throws VOLUME_IN_USE while a container of any sandbox has it, INVALID_INPUT. */
   async removeVolume(name: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await removeVolume(this.root, name, await sandboxesWith(this.#context, name), signal);
+  }
+
+  /** The templates of this engine: saved VMs from which sandboxes go on. */
+  templates(): Promise<readonly Template[]> {
+    return listTemplates(this.#context);
+  }
+
+  /**
+   * Builds the template that sandboxes of this configuration go on from, so that already the first of them does; one that is there is success. Takes a boot
+   * and some seconds, at most 15 min.
+   * @throws UNSUPPORTED where there can be none, INVALID_INPUT, HOST_MISSING, GUEST_BOOT_FAILED, STATE_IO, ABORTED.
+   */
+  async buildTemplate(options: SandboxOptions = {}, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Template> {
+    this.#requireOpen("build a template");
+    const given = signal ? [signal] : [];
+    const config = sandboxConfig(options);
+    const call = { signal: AbortSignal.any([...given, this.#abort.signal, AbortSignal.timeout(BUILD_MS)]), log: this.#context.log };
+    const building = makeTemplate(this.#context, config, call);
+    this.#creating.set(building, config.id);
+    try {
+      return await building;
+    } finally {
+      this.#creating.delete(building);
+    }
+  }
+
+  /**
+   * Removes templates, by the beginnings of their keys; all of them with none. Sandboxes that went on from them keep running. Resolves with the keys.
+   * @throws NOT_FOUND, INVALID_INPUT when a beginning is that of several.
+   */
+  async removeTemplates(...beginnings: readonly string[]): Promise<readonly string[]> {
+    const wanted = beginnings.length > 0 ? beginnings : (await this.templates()).map(({ key }) => key);
+    return removeTemplates(this.#context, wanted);
   }
 
   /** What `doctor` shows: what the backends found on this host, and how to mend it. */

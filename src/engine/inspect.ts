@@ -10,7 +10,7 @@ import type { DeviceRecord } from "../device/manager.ts";
 import { ledgerOf, type SandboxResources } from "../resource/ledger.ts";
 import { openJournal } from "../sandbox/open.ts";
 import type { EngineContext } from "./context.ts";
-import type { ContainerRecord, SandboxRecord } from "./record.ts";
+import type { ContainerRecord, Origin, SandboxRecord } from "./record.ts";
 import type { State } from "./states.ts";
 
 /** What the record of a sandbox says, and which of its processes live. No environment variable of a container or hook is in it. */
@@ -27,6 +27,8 @@ export interface SandboxInspection {
   readonly owner?: { readonly pid: number; readonly alive: boolean };
   /** Absent when it holds none. */
   readonly vm?: VmInspection;
+  /** How its VM came to be; absent when it has none. */
+  readonly origin?: Origin;
   /** Which provider fills each slot. */
   readonly providers: Readonly<Record<SlotName, string>>;
   readonly containers: readonly ContainerInspection[];
@@ -87,6 +89,7 @@ export async function inspectSandbox(engine: EngineContext, id: string): Promise
     hostname: config.hostname,
     ...(owner ? { owner: { pid: owner.pid, alive: await isAlive(owner) } } : {}),
     ...(vm ? { vm } : {}),
+    ...(vm && record.origin ? { origin: record.origin } : {}),
     providers: record.providers,
     containers: Object.values(record.containers).map(inspectContainer),
     resources: ledgerOf(record),

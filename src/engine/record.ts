@@ -32,9 +32,24 @@ export interface SandboxRecord {
   guest?: Pick<GuestDetails, "supportsSeccomp" | "ociExtensions">;
   /** What the VM had when it was last changed; absent as long as it has what it booted with. */
   granted?: GrantedSize;
+  /** How its VM came to be; known from its start on. */
+  origin?: Origin;
   nextHolding: number;
   containers: Record<string, ContainerRecord>;
 }
+
+/** How a VM came to be: it went on from a template, or it booted, and why. */
+export type Origin =
+  | {
+      readonly from: "template";
+      /** The template's key. */
+      readonly template: string;
+      /** `shared`: copy-on-write in the template's; `own`: a copy of it. */
+      readonly memory: "shared" | "own";
+      /** How far the guest's clock could be from the host's when it went on, ms. */
+      readonly clockErrorMs?: number;
+    }
+  | { readonly from: "boot"; readonly why: string };
 
 /** What a VM really has, which need not be what was asked for. */
 export interface GrantedSize {

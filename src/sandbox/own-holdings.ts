@@ -12,6 +12,8 @@ import { deviceHolding } from "../device/holding.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { resourcesHolding } from "../resource/holding.ts";
 import { RESOURCES } from "../resource/ledger.ts";
+import { templateUse } from "../template/use.ts";
+import { templateWork } from "../template/work.ts";
 import type { GuestLink } from "./guest-link.ts";
 
 export interface RunDirectoryIntent {
@@ -66,6 +68,8 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
       },
     } satisfies HoldingKind<GuestLimitsIntent, void>,
     "run-directory": runDirectory,
+    "template-use": templateUse,
+    "template-work": templateWork,
     "oci-hooks": ociHooks(releaseTimeoutMs) satisfies Pick<HoldingKind<OciHooksIntent, OciHooksGrant>, "release">,
     "agent-connection": {
       inProcess: true,

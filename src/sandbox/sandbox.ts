@@ -7,6 +7,7 @@ import { containerRecord } from "../container/state.ts";
 import type { VmGrant } from "../contracts/hypervisor.ts";
 import { addDevice, type Device, listDevices, removeDevice } from "../device/sandbox-devices.ts";
 import type { SandboxContext } from "../engine/context.ts";
+import type { Origin } from "../engine/record.ts";
 import { removedAfter } from "../engine/removed-after.ts";
 import type { State } from "../engine/states.ts";
 import { announce } from "../plan/announce.ts";
@@ -29,6 +30,8 @@ export interface SandboxStatus {
   /** What really runs the VM, `kvm` or `tcg` say; absent when it has none. */
   readonly accelerator?: string;
   readonly pid?: number;
+  /** How its VM came to be: from a template, or by a boot, and why. Absent until it has been started. */
+  readonly origin?: Origin;
   readonly containers: readonly { readonly id: string; readonly state: State }[];
   /** What could not be released, when the state is `failed`. */
   readonly left: readonly { readonly step: string; readonly owner: string; readonly reason: string }[];
@@ -161,7 +164,7 @@ export class Sandbox implements AsyncDisposable {
     await reconcile(this.#sb).catch((error) => {
       if (!isTapvisorError(error) || error.code !== "RELEASE_INCOMPLETE") throw error; // `left` names it
     });
-    const { id, state, created, config, containers, holdings, annotations } = this.#sb.journal.record;
+    const { id, state, created, config, origin, containers, holdings, annotations } = this.#sb.journal.record;
     const vm = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
     return {
       id,
@@ -171,6 +174,7 @@ export class Sandbox implements AsyncDisposable {
       memoryBytes: config.memoryBytes,
       ...(vm ? { accelerator: vm.accelerator } : {}),
       ...(vm?.process ? { pid: vm.process.pid } : {}),
+      ...(vm && origin ? { origin } : {}),
       containers: Object.values(containers).map((container) => ({ id: container.id, state: container.state })),
       left: holdings.filter(({ status }) => status === "failed").map(({ step, owner, reason }) => ({ step, owner, reason: reason ?? "" })),
       annotations: { ...annotations },
