@@ -37,6 +37,13 @@ export function templatesConfig(given: unknown, root: string): TemplatesConfig {
   return { enabled: templates !== false, directory: directory === undefined ? usualDirectory(root) : resolve(directory), keep };
 }
 
+/** What `$TAPVISOR_TEMPLATES` says: `off`, or a directory. */
+export function templatesOfEnvironment(): TemplatesOptions | false | undefined {
+  const said = process.env.TAPVISOR_TEMPLATES;
+  if (said === undefined || said === "") return undefined;
+  return said === "off" ? false : { directory: said };
+}
+
 function usualDirectory(root: string): string {
   try {
     accessSync(TMPFS, constants.W_OK);

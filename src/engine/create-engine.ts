@@ -7,7 +7,7 @@ import type { Logger } from "../base/log.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { type EngineConfig, loadConfig } from "../config/engine-config.ts";
 import { loadPlugins, loadPreset } from "../config/load-plugins.ts";
-import { type TemplatesOptions, templatesConfig } from "../config/templates-config.ts";
+import { type TemplatesOptions, templatesConfig, templatesOfEnvironment } from "../config/templates-config.ts";
 import { SLOT_NAMES, type SlotName, type Slots } from "../contracts/slots.ts";
 import type { EngineContext } from "./context.ts";
 import type { Plugin, Preset } from "./define-plugin.ts";
@@ -30,7 +30,8 @@ export interface EngineOptions {
   /** A pino logger; by default silent unless `LOG_LEVEL` names a level, and then to stderr. */
   readonly logger?: Logger;
   /**
-   * Whether sandboxes go on from templates, VMs that have booted and were saved, in place of booting; `true` by default, `false` switches it off for all of
+   * Whether sandboxes go on from templates, VMs that have booted and were saved, in place of booting; what `$TAPVISOR_TEMPLATES` says by default (`off`, or a
+   * directory for them), else `true`. `false` switches it off for all of
    * them. A template's pages are shared by the sandboxes of one user and root, and time tells which: give sandboxes that distrust each other different
    * names in `template`, or engines of different roots.
    */
@@ -81,7 +82,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     late: new LateWork(),
     probe: options.probe,
     releaseTimeoutMs: options.releaseTimeoutMs ?? DEADLINES.release,
-    templates: templatesConfig(mode ? false : (options.templates ?? config.templates), root),
+    templates: templatesConfig(mode ? false : (options.templates ?? config.templates ?? templatesOfEnvironment()), root),
     building: new Set(),
     onPlan: mode && ((plan) => mode.report(plan)),
   };
