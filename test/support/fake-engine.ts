@@ -39,12 +39,20 @@ export interface FakeEngineOptions {
   readonly injector?: Injector;
   /** What the hypervisor and the agent can do; by default vCPUs are unplugged, so that what has been undone is as before. */
   readonly preset?: Pick<PresetFakeOptions, "hypervisor" | "agent">;
+  /** Sandboxes go on from templates, kept below the root; without it they boot. */
+  readonly templates?: boolean;
 }
 
 const HYPERVISOR = { vcpuRemoval: "unplug" } as const;
 
 /** An engine on the fakes, with a root of its own. */
-export async function fakeEngine({ injector, plugins = [], preset, ...options }: FakeEngineOptions = {}): Promise<FakeEngine> {
+export async function fakeEngine({
+  injector,
+  plugins = [],
+  preset,
+  templates = false,
+  ...options
+}: FakeEngineOptions = {}): Promise<FakeEngine> {
   const directory = await tempDirectory();
   const world = injector?.world() ?? new FakeWorld();
   const state = new MemoryState();
@@ -56,6 +64,7 @@ export async function fakeEngine({ injector, plugins = [], preset, ...options }:
   const engine = await createEngine({
     preset: presetFake({ world, state, hypervisor: HYPERVISOR, ...preset }),
     root,
+    templates: templates && { directory: join(root, "templates") },
     plugins: [...(injector?.plugins(state) ?? []), ...plugins],
     ...(injector ? { probe: injector.probe, releaseTimeoutMs: injector.releaseTimeoutMs } : {}),
     ...options,

@@ -74,7 +74,7 @@ function sockets({ directories, wholeMachine }: Scope): Trace[] {
 const CACHES = /^(tsx-|node-compile-cache$)/;
 
 function files({ directories, roots = [], wholeMachine }: Scope): Trace[] {
-  const places = wholeMachine ? [...directories, tmpdir()] : directories;
+  const places = wholeMachine ? [...directories, tmpdir(), "/dev/shm"] : directories;
   const entries = places.flatMap((place) =>
     names(place)
       .filter((name) => !CACHES.test(name))

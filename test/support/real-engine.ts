@@ -15,13 +15,23 @@ export interface RealEngine extends AsyncDisposable {
   host(): Promise<unknown>;
 }
 
-/** An engine on real QEMU, with a root of its own; the guest comes from the machine's cache. */
+/** Where the tests' own template is kept, which the runner takes away in the end. */
+export function testTemplates(): string {
+  const directory = process.env.TAPVISOR_TEST_TEMPLATES;
+  if (directory) return directory;
+  throw new Error("TAPVISOR_TEST_TEMPLATES is not set: run the file by test/run.ts");
+}
+
+/**
+ * An engine on real QEMU, with a root of its own; the guest comes from the machine's cache. Its sandboxes go on from a template of the whole run, in memory of
+ * their own; with `templates: false` they boot.
+ */
 export async function realEngine(options: Omit<EngineOptions, "root"> = {}): Promise<RealEngine> {
   const directory = await tempDirectory();
   const root = join(directory.path, "root");
   const rootfs = join(directory.path, "rootfs");
   makeExampleRootfs(rootfs);
-  const engine = await createEngine({ root, ...options });
+  const engine = await createEngine({ root, templates: { directory: testTemplates() }, ...options });
   return {
     engine,
     root,

@@ -25,7 +25,8 @@ export async function openFileScope(runDirectory: string, name: string): Promise
   const id = `${runDirectory}:${name}`;
   const root = join(directory, "root"); // what engines use that are given none: examples and the command line
   return {
-    env: { ...process.env, TMPDIR: directory, TAPVISOR_ROOT: root, TAPVISOR_TEST_FILE: id },
+    // A template for each engine's root would cost every test a boot more: those that are about templates, or are quicker by one, say so.
+    env: { TAPVISOR_TEMPLATES: "off", ...process.env, TMPDIR: directory, TAPVISOR_ROOT: root, TAPVISOR_TEST_FILE: id },
     scope: { directories: [directory], roots: [root], mark: `TAPVISOR_TEST_FILE=${id}` },
   };
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, rmdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { lookAround, newTraces, type Scope } from "../leaks.ts";
@@ -35,11 +36,15 @@ export interface Limits {
 
 const LIMITS: Limits = { unit: 180_000, real: 600_000, exit: 15_000, settle: 3_000 };
 const UNIT_FILES_AT_ONCE = 2;
+const SHM = "/dev/shm";
 
 /** Runs the files, prints a line for each and everything a failed one said, and compares the machine with what it was. */
 export async function runTests({ files, write, signal, machine, limits }: RunOptions): Promise<Totals> {
   const { unit, real, exit, settle } = { ...LIMITS, ...limits };
   const runDirectory = await mkdtemp(join(tmpdir(), "tvr"));
+  // One for the whole run, in the machine's memory: what is saved there once spares each test a boot.
+  const templates = await mkdtemp(join(existsSync(SHM) ? SHM : tmpdir(), "tvt"));
+  process.env.TAPVISOR_TEST_TEMPLATES = templates;
   const totals = { passed: 0, failed: 0, skipped: 0 };
   const add = (verdict: Totals) => {
     for (const key of ["passed", "failed", "skipped"] as const) totals[key] += verdict[key];
@@ -68,12 +73,28 @@ export async function runTests({ files, write, signal, machine, limits }: RunOpt
       if (signal.aborted) break;
       await runOne(file, real);
       await compare(file);
+      for (const left of await usesLeft(templates)) {
+        write(`FAIL  ${file}\n      left behind in the templates: ${left}\n`);
+        add({ passed: 0, failed: 1, skipped: 0 });
+      }
     }
   } finally {
     // Only when empty: below it may be a mount that could not be taken away, with somebody's files.
+    await rm(templates, { recursive: true, force: true });
     await rmdir(runDirectory).catch(() => write(`kept ${runDirectory}: it is not empty\n`));
   }
   return totals;
+}
+
+/** What sandboxes that went on from a template have not given back, which is taken away, and what is left of templates that were not finished. */
+async function usesLeft(templates: string): Promise<string[]> {
+  const names = await readdir(templates);
+  const users = await Promise.all(
+    names.map(async (name) => (await readdir(join(templates, name, "users")).catch(() => [])).map((user) => join(name, "users", user))),
+  );
+  const left = [...users.flat(), ...names.filter((name) => !/^[0-9a-f]{64}$/.test(name))];
+  for (const each of left) await rm(join(templates, each), { recursive: true, force: true });
+  return left;
 }
 
 async function inLanes<T>(count: number, items: readonly T[], signal: AbortSignal, work: (item: T) => Promise<void>): Promise<void> {
