@@ -49,6 +49,8 @@ export interface ErrorData {
   DEVICE_IN_USE: { id: string; reason: string };
   /** A file of a template is not as it was saved: the template is not used. */
   TEMPLATE_DAMAGED: { template: string; file: string; reason: string };
+  /** A snapshot's file is not as it was saved, or something is not as where it was taken: `differs` says what was and what is. */
+  SNAPSHOT_UNUSABLE: { snapshot: string; reason: string; differs?: { readonly was: unknown; readonly is: unknown } };
   /** A volume is to be removed that sandboxes still use. */
   VOLUME_IN_USE: { id: string; sandboxes: readonly string[] };
   /** The hypervisor's process could not be started or ended early. `console` and `stderr` hold the last lines. */

@@ -38,6 +38,8 @@ export const DEADLINES = {
   prepareGuest: 600_000,
   /** Finding a template, which may have to be built first or waited for: a boot, a container's warm-up, a save. */
   template: 300_000,
+  /** Saving a VM with its memory: some 200 MiB and more go through a socket. */
+  snapshot: 300_000,
   /** Waiting for another process's lock of a sandbox. */
   lock: 30_000,
 } as const;

@@ -4,6 +4,7 @@ import type { VmGrant } from "../contracts/hypervisor.ts";
 import { sandboxContext } from "../sandbox/context.ts";
 import { locked } from "../sandbox/exclusively.ts";
 import { type Hands, isHeld } from "../sandbox/open.ts";
+import { removeRecord } from "../sandbox/remove-record.ts";
 import { releaseSandbox } from "../sandbox/stop.ts";
 import { sweepTemplates } from "../template/prune.ts";
 import { sweepVolumes } from "../volume/volumes.ts";
@@ -52,7 +53,7 @@ async function collectOne(engine: EngineContext, id: string, hands: Hands): Prom
     const journal = await look(engine, id, hands);
     if (typeof journal === "string") return journal;
     await releaseSandbox(sandboxContext(engine, journal), true);
-    await journal.remove();
+    await removeRecord(engine.root, journal);
     return "collected";
   });
 }

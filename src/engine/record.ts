@@ -38,7 +38,7 @@ export interface SandboxRecord {
   containers: Record<string, ContainerRecord>;
 }
 
-/** How a VM came to be: it went on from a template, or it booted, and why. */
+/** How a VM came to be: it went on from a template or from another sandbox, or it booted, and why. */
 export type Origin =
   | {
       readonly from: "template";
@@ -49,6 +49,8 @@ export type Origin =
       /** How far the guest's clock could be from the host's when it went on, ms. */
       readonly clockErrorMs?: number;
     }
+  /** It went on from a saved VM: that of this sandbox. */
+  | { readonly from: "snapshot"; readonly of: string; readonly clockErrorMs?: number }
   | { readonly from: "boot"; readonly why: string };
 
 /** What a VM really has, which need not be what was asked for. */

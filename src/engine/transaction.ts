@@ -135,6 +135,14 @@ export class Transaction<in Step extends string> {
       throw new TapvisorError("INTERNAL", `Cannot start over: ${left[0].step} could not be released: ${left[0].reason}`, { data: {} });
   }
 
+  /** What the given step has made is the caller's from here on: it stays when the sandbox goes. */
+  async handOut(step: Step): Promise<void> {
+    const { journal } = this.#scope;
+    const mine = journal.record.holdings.filter((holding) => holding.id >= this.#first && holding.step === step);
+    for (const holding of mine) journal.drop(holding);
+    await journal.save();
+  }
+
   #intended(step: Step, from: { readonly owner: string; readonly kind: string }, intent: Json) {
     const { journal } = this.#scope;
     const { container } = this.#operation;

@@ -1,5 +1,6 @@
 import type { SandboxContext } from "../engine/context.ts";
 import { exclusively } from "./exclusively.ts";
+import { removeRecord } from "./remove-record.ts";
 import { requireSandbox } from "./state.ts";
 import { releaseSandbox } from "./stop.ts";
 
@@ -12,7 +13,7 @@ export function deleteSandbox(sb: SandboxContext, signal: AbortSignal | undefine
     await releaseSandbox(sb, true);
     sb.journal.record.state = "stopped"; // it has no VM any more, should its record not go
     for (const container of Object.values(sb.journal.record.containers)) container.state = "stopped";
-    await sb.journal.remove();
+    await removeRecord(sb.engine.root, sb.journal);
     await sb.hooks.notify("afterDelete", { sandbox: sb.id });
   });
 }

@@ -2,6 +2,7 @@ import { isTapvisorError, messageOf } from "../base/errors.ts";
 import type { EngineContext, SandboxContext } from "../engine/context.ts";
 import { RECORD_VERSION, type SandboxRecord } from "../engine/record.ts";
 import { thisProcess } from "./owner.ts";
+import { removeRecord } from "./remove-record.ts";
 import { moveSandbox } from "./state.ts";
 
 /** The record of a sandbox that this process is about to make. */
@@ -27,7 +28,7 @@ export async function forget(sb: SandboxContext, thrown: unknown): Promise<void>
   try {
     await sb.guest.disconnect();
     if (sb.journal.record.holdings.length > 0) await moveSandbox(sb, "failed");
-    else await sb.journal.remove();
+    else await removeRecord(sb.engine.root, sb.journal);
   } catch (failure) {
     const left = { step: "record", owner: `stateStore:${sb.engine.providers.stateStore}`, kind: "record", reason: messageOf(failure) };
     sb.log.error(left, "could not be released");

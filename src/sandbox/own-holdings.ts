@@ -12,6 +12,8 @@ import { deviceHolding } from "../device/holding.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { resourcesHolding } from "../resource/holding.ts";
 import { RESOURCES } from "../resource/ledger.ts";
+import { snapshotFiles } from "../snapshot/files.ts";
+import { standStill } from "../snapshot/stand-still.ts";
 import { templateUse } from "../template/use.ts";
 import { templateWork } from "../template/work.ts";
 import type { GuestLink } from "./guest-link.ts";
@@ -68,6 +70,8 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
       },
     } satisfies HoldingKind<GuestLimitsIntent, void>,
     "run-directory": runDirectory,
+    "stand-still": standStill(guest),
+    "snapshot-files": snapshotFiles,
     "template-use": templateUse,
     "template-work": templateWork,
     "oci-hooks": ociHooks(releaseTimeoutMs) satisfies Pick<HoldingKind<OciHooksIntent, OciHooksGrant>, "release">,

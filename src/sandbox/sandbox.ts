@@ -13,6 +13,7 @@ import type { State } from "../engine/states.ts";
 import { announce } from "../plan/announce.ts";
 import { type Plan, type PlannedChange, planChange } from "../plan/plan.ts";
 import type { SandboxResources } from "../resource/ledger.ts";
+import { saveSnapshot } from "../snapshot/save.ts";
 import { deleteSandbox } from "./delete.ts";
 import { letGo } from "./let-go.ts";
 import { pauseSandbox, resumeSandbox } from "./pause.ts";
@@ -38,6 +39,13 @@ export interface SandboxStatus {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/** Who keeps sandboxes: their engine. */
+export interface SandboxOwner {
+  fork(sb: SandboxContext, id: string | undefined, signal: AbortSignal | undefined): Promise<Sandbox>;
+  /** A sandbox is no more, or no longer this process's. */
+  forget(sb: SandboxContext): void;
+}
+
 /**
  * A virtual machine that runs containers.
  *
@@ -48,12 +56,12 @@ export interface SandboxStatus {
 export class Sandbox implements AsyncDisposable {
   readonly id: string;
   readonly #sb: SandboxContext;
-  readonly #onGone: () => void;
+  readonly #owner: SandboxOwner;
 
-  constructor(sb: SandboxContext, onGone: () => void) {
+  constructor(sb: SandboxContext, owner: SandboxOwner) {
     this.#sb = sb;
     this.id = sb.id;
-    this.#onGone = onGone;
+    this.#owner = owner;
   }
 
   /** `ready`, `running`, `paused`, `stopped` or `failed`. */
@@ -64,6 +72,30 @@ export class Sandbox implements AsyncDisposable {
   /** Makes it run, so that containers can be started; a stopped one boots anew (60 s). Running already is success. */
   start(options: Cancellable = {}): Promise<void> {
     return startSandbox(this.#sb, options.signal);
+  }
+
+  /**
+   * A running copy of it, with its containers and their processes, that goes on by itself from this moment: with random numbers, a clock and names of its own, and
+   * with copies of the disks that it writes to. Its containers need disks, not directories of the host. A copy of the memory is written and read: seconds.
+   * The disks' copies last until the copy is deleted. Hooks `beforeCreate` and `afterCreate` are told of it.
+   * @throws UNSUPPORTED for what cannot be carried over (a shared directory, a device of the host, OCI hooks), before anything is touched; INVALID_STATE,
+   * ALREADY_EXISTS, STATE_IO, VM_FAILED, ABORTED. A failure leaves nothing, and this sandbox goes on.
+   *
+   * @example
+   * await using copy = await sandbox.fork({ id: "copy" });
+   * for await (const line of copy.container("counter").stdout.lines()) console.log(line);
+   */
+  async fork({ id, signal }: Cancellable & { readonly id?: string } = {}): Promise<Sandbox> {
+    return this.#owner.fork(this.#sb, id, signal);
+  }
+
+  /**
+   * Saves it as it is, running, to a new directory, and goes on: `engine.restore(path)` makes sandboxes that go on from it, in later processes too. Takes the
+   * memory that the guest uses, and copies of the disks that it writes to. Whoever reads the directory reads the guest's memory.
+   * @throws UNSUPPORTED as `fork`, INVALID_STATE, STATE_IO when the directory is there or cannot be made, VM_FAILED, ABORTED. A failure leaves no directory.
+   */
+  snapshot(path: string, { signal }: Cancellable = {}): Promise<void> {
+    return saveSnapshot(this.#sb, path, signal);
   }
 
   /** Stops containers, guest and VM and gives everything back. Stopped already is success. @throws RELEASE_INCOMPLETE. */
@@ -85,7 +117,7 @@ export class Sandbox implements AsyncDisposable {
     try {
       await deleteSandbox(this.#sb, options.signal);
     } finally {
-      if (!this.#sb.journal.stored) this.#onGone(); // also when only what came after the removal has failed
+      if (!this.#sb.journal.stored) this.#owner.forget(this.#sb); // also when only what came after the removal has failed
     }
   }
 
@@ -204,7 +236,7 @@ export class Sandbox implements AsyncDisposable {
     if (!this.#sb.journal.stored) return;
     if (this.#sb.journal.record.config.detached) {
       await letGo(this.#sb);
-      this.#onGone();
+      this.#owner.forget(this.#sb);
       return;
     }
     await this.stop({ force: true });

@@ -40,7 +40,8 @@ export async function templateKey(engine: EngineContext, config: SandboxConfig, 
   return { key: createHash("sha256").update(JSON.stringify(inputs)).digest("hex"), group, inputs };
 }
 
-async function guestInputs({ kernel, initrd, image, ...words }: BootAssets): Promise<Json> {
+/** What a guest boots, its files told by size, place and time. */
+export async function guestInputs({ kernel, initrd, image, ...words }: BootAssets): Promise<Json> {
   const files = await Promise.all([kernel, initrd, image].map(async (file) => (file === undefined ? null : stampOf(file))));
   return { ...(words as unknown as { readonly [key: string]: Json }), files };
 }
