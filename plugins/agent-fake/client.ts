@@ -1,6 +1,7 @@
 import { type AgentClient, type Call, type GuestProcessId, MiB, TapvisorError } from "tapvisor/plugin";
 import type { Connection } from "./connection.ts";
 import { fakeFiles, noFiles } from "./files.ts";
+import { fakeIdentity } from "./identity.ts";
 import { machineCalls } from "./machine-calls.ts";
 
 const READS = { ReadStdout: ["agent.readStdout", "stdout"], ReadStderr: ["agent.readStderr", "stderr"] } as const;
@@ -71,6 +72,7 @@ export function fakeClient(connection: Connection, { extras }: { readonly extras
         if (extras) guest.releaseDisk(disk);
       }),
     ...machineCalls(connection),
+    ...(extras && { identity: fakeIdentity(connection) }),
     files: extras ? fakeFiles(connection) : noFiles(),
     lost: connection.lost,
     close: async () => connection.close(),

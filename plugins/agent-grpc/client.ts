@@ -12,6 +12,7 @@ import { deviceMessages, withDevices } from "./devices.ts";
 import type { Failure } from "./errors.ts";
 import { fileCalls } from "./file-calls.ts";
 import { asker, guestCalls } from "./guest-calls.ts";
+import { identityCalls } from "./identity/client.ts";
 import { isEndOfStream, isNotFound, isProcessGone, isStdinClosed } from "./kata-quirks.ts";
 import { MAX_STREAM_BYTES, REMOVE_TIMEOUT_SECONDS } from "./limits.ts";
 import type { Link } from "./link.ts";
@@ -41,7 +42,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     return streamBytes(data, len, subject);
   }
 
-  return {
+  const client: AgentClient = {
     createSandbox: async ({ hostname, sandbox, storages, dns = [], guestHookPath = "", kernelModules = [] }, call) => {
       const request = {
         hostname,
@@ -113,6 +114,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     ...systemCalls(send),
     files: fileCalls(send),
     ...dataStreams(link, version),
+    ...identityCalls(link, send, version, () => client),
     waitProcess: async (process, call) => {
       const subject = nameOf(process);
       return exitCode((await send("WaitProcess", rpc.WaitProcess, idOf(process), call, { subject })).status, subject);
@@ -143,6 +145,7 @@ export function createClient(link: Link, version: VersionCheckResponse | undefin
     lost: link.lost,
     close: link.close,
   };
+  return client;
 }
 
 function storageMessage({ driver, source, fstype, options, mountPoint }: GuestStorage): StorageMessage {

@@ -57,7 +57,7 @@ async function greet(link: Link, call: Call): Promise<VersionCheckResponse | und
         subject,
         timeoutMs: DEADLINES.Version,
         answerFor: (failure: Failure) =>
-          isUnimplemented(failure) ? { grpc_version: "", agent_version: "", tapvisor_data_streams: 0 } : undefined,
+          isUnimplemented(failure) ? { grpc_version: "", agent_version: "", tapvisor_data_streams: 0, tapvisor_renewal: 0 } : undefined,
       },
       call,
     ),

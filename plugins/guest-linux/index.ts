@@ -38,6 +38,7 @@ export const guestLinux = definePlugin<GuestLinuxOptions>("guest-linux", (ctx, o
         kernelParameters: [],
         agentPort: "agent.channel.0",
         virtioMem: true,
+        cloneable: true,
       };
     },
   }));

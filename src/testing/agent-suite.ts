@@ -4,6 +4,7 @@ import { diskChecks } from "./agent-suite/disk-checks.ts";
 import { execChecks } from "./agent-suite/exec-checks.ts";
 import { fileChecks } from "./agent-suite/file-checks.ts";
 import type { AgentFixture } from "./agent-suite/fixture.ts";
+import { identityChecks } from "./agent-suite/identity-checks.ts";
 import { limitChecks } from "./agent-suite/limit-checks.ts";
 import { networkChecks } from "./agent-suite/network-checks.ts";
 import { pauseChecks } from "./agent-suite/pause-checks.ts";
@@ -39,4 +40,5 @@ export function agentSuite(name: string, make: () => Promise<AgentFixture>, opti
   networkChecks(check);
   systemChecks(check);
   fileChecks(check);
+  identityChecks(check);
 }

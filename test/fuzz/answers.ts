@@ -1,7 +1,7 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import fc from "fast-check";
-import { type AgentClient, type AgentFiles, isTapvisorError, type OciSpec } from "tapvisor/plugin";
-import { EXIT_CODE_KEY } from "tapvisor/protocol";
+import { type AgentClient, type AgentFiles, type AgentIdentity, isTapvisorError, type OciSpec } from "tapvisor/plugin";
+import { EXIT_CODE_KEY, OWN_AGENT, RENEWAL_VERSION } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { createClient } from "../../plugins/agent-grpc/client.ts";
 import { toTapvisorError } from "../../plugins/agent-grpc/errors.ts";
@@ -25,9 +25,11 @@ const SPEC: OciSpec = {
   linux: { namespaces: [], maskedPaths: [], readonlyPaths: [] },
 };
 
+/** A renewal is no call either. */
+type IdentityVerb = `identity.${Exclude<keyof AgentIdentity, "renew">}`;
 type FileVerb = `files.${keyof AgentFiles}`;
 /** Data streams have fuzzers of their own kind: they are no calls. */
-type Verb = Exclude<keyof AgentClient, "lost" | "close" | "files" | "openOutput" | "openInput"> | FileVerb;
+type Verb = Exclude<keyof AgentClient, "lost" | "close" | "files" | "identity" | "openOutput" | "openInput"> | FileVerb | IdentityVerb;
 
 const FILE = { container: "c", path: "/f" };
 const NIC = { name: "eth0", mac: "02:00:00:00:00:01", mtu: 1500, addresses: [] };
@@ -37,6 +39,15 @@ const COPIED = { path: "/run/tapvisor/f", bytes: 1, mode: 0o600, directoryMode: 
 function filesOf({ files }: AgentClient): AgentFiles {
   if (!files) throw new Error("no files");
   return files;
+}
+
+/** A client of a guest that offers all that is a call. */
+const clientOf = (link: Link) =>
+  createClient(link, { grpc_version: "", agent_version: OWN_AGENT, tapvisor_data_streams: 0, tapvisor_renewal: RENEWAL_VERSION });
+
+function identityOf({ identity }: AgentClient): AgentIdentity {
+  if (!identity) throw new Error("no identity");
+  return identity;
 }
 
 /** Each verb of the client once. One that is missing here would be a way in that nobody tries. */
@@ -91,6 +102,8 @@ const VERBS: Readonly<Record<Verb, (client: AgentClient) => Promise<unknown>>> =
   "files.rename": (client) => filesOf(client).rename(FILE, "/g", quietCall()),
   "files.watch": (client) => filesOf(client).watch(FILE, quietCall()),
   "files.nextEvents": (client) => filesOf(client).nextEvents("c", "w", quietCall()),
+  "identity.warmUp": (client) => identityOf(client).warmUp(quietCall()),
+  "identity.prepareToBeSaved": (client) => identityOf(client).prepareToBeSaved(quietCall()),
   "files.unwatch": (client) => filesOf(client).unwatch("c", "w", quietCall()),
 };
 
@@ -143,12 +156,11 @@ const pathOf = new Map<Verb, string>();
 async function findPaths(): Promise<void> {
   for (const [verb, run] of Object.entries(VERBS) as [Verb, (client: AgentClient) => Promise<unknown>][]) {
     await run(
-      createClient(
+      clientOf(
         linkTo((path) => {
-          pathOf.set(verb, path);
+          if (!pathOf.has(verb)) pathOf.set(verb, path);
           return Buffer.alloc(0);
         }),
-        undefined,
       ),
     ).catch(() => {});
   }
@@ -204,12 +216,11 @@ export const answers: readonly Property[] = [
       fc.asyncProperty(
         fc.oneof(...(Object.keys(VERBS) as Verb[]).map((verb) => ({ weight: CONTENT.includes(verb) ? 8 : 1, arbitrary: answersTo(verb) }))),
         async ({ verb, bytes }) => {
-          const client = createClient(
-            linkTo(() => bytes),
-            undefined,
-          );
+          const client = clientOf(linkTo(() => bytes));
           const files = Object.keys(filesOf(client)).map((name) => `files.${name}`);
-          const verbs = [...Object.keys(client), ...files].filter((name) => !["lost", "close", "files"].includes(name));
+          const parts = Object.keys(identityOf(client)).map((name) => `identity.${name}`);
+          const others = ["lost", "close", "files", "identity", "identity.renew"];
+          const verbs = [...Object.keys(client), ...files, ...parts].filter((name) => !others.includes(name));
           assert.equal(new Set(verbs), new Set(Object.keys(VERBS)), "the verbs of the client");
           try {
             // command lines of 4096 characters, escaped; so many processes. Names of files are data: whoever prints them escapes them.

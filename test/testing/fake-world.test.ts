@@ -115,6 +115,16 @@ async function everyOperation() {
       await w.client.stopTracing(call);
     },
     "agent.copyFile": (call) => w.client.copyFile(copied, [Buffer.from("x")], call),
+    "agent.warmUp": async (call) => {
+      await w.client.destroySandbox(quietCall());
+      await w.client.identity?.warmUp(call);
+    },
+    "agent.prepareToBeSaved": async (call) => {
+      await w.client.destroySandbox(quietCall());
+      await w.client.identity?.prepareToBeSaved(call);
+    },
+    "agent.renew": (call) =>
+      w.client.identity?.renew({ entropy: new Uint8Array(64), machineId: "0".repeat(32), hostname: "box" }, call) ?? Promise.resolve(),
     "agent.statFile": (call) => files.stat(file, { follow: true }, call),
     "agent.listDirectory": (call) => files.list(directory, { after: "", limit: 10 }, call),
     "agent.readFile": (call) => files.read(file, { offset: 0, length: 1 }, call),

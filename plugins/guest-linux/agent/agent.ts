@@ -3,6 +3,7 @@ import { Mutex } from "tapvisor/plugin";
 import type { GuestContainer } from "./container/guest-container.ts";
 import type { GuestHooks } from "./container/guest-hooks.ts";
 import type { GuestPaths } from "./guest-paths.ts";
+import type { Renewer } from "./identity/renewer.ts";
 import type { AgentLog } from "./log.ts";
 import { lateModules, type Modules } from "./modules.ts";
 import { FifoPool } from "./process/fifo-pool.ts";
@@ -33,10 +34,14 @@ export interface Agent {
   /** So do those of the network, and the parts of files that are copied. */
   readonly networkTurns: Mutex;
   readonly copyTurns: Mutex;
+  /** And the showing of the guest's own files. */
+  readonly imageTurns: Mutex;
   /** The paths of files of which not all parts have come. */
   readonly copies: Set<string>;
   readonly oom: OomWatch;
   readonly containers: Map<string, GuestContainer>;
+  /** Waits, in a guest that is to be saved, for the identity of the one that goes on; undefined when none does. */
+  renewer: Renewer | undefined;
   sandbox: Sandbox | undefined;
 }
 
@@ -53,9 +58,11 @@ export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
     vcpuTurns: new Mutex(),
     networkTurns: new Mutex(),
     copyTurns: new Mutex(),
+    imageTurns: new Mutex(),
     copies: new Set(),
     oom: new OomWatch(),
     containers: new Map(),
+    renewer: undefined,
     sandbox: undefined,
   };
 }

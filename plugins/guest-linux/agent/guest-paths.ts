@@ -14,9 +14,14 @@ export interface GuestPaths {
   /** The OCI runtime. */
   readonly crun: string;
   readonly busybox: string;
-  /** Moves a terminal's bytes. */
+  /** Moves a terminal's bytes, and makes the calls to the kernel that Node has not. */
   readonly perl: string;
   readonly hostnameFile: string;
+  /** To which the image's `/etc/machine-id` leads. */
+  readonly machineId: string;
+  /** The guest's own files, and where below an open directory they are offered for a container of them. */
+  readonly image: string;
+  readonly offeredImage: string;
   /** Where the guest's image looks for its name servers, and containers can be given them from, as in a Kata guest. */
   readonly resolvConf: string;
   /** What is mounted, as the kernel says it. */
@@ -36,6 +41,9 @@ export const GUEST_PATHS: GuestPaths = {
   busybox: "/bin/busybox",
   perl: "/usr/bin/perl",
   hostnameFile: "/proc/sys/kernel/hostname",
+  machineId: "/run/machine-id",
+  image: "/",
+  offeredImage: "/run/tapvisor/image",
   resolvConf: "/run/kata-containers/sandbox/resolv.conf",
   mounts: "/proc/self/mounts",
   proc: "/proc",

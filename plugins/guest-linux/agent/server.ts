@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { DataStreamRequest } from "tapvisor/protocol";
+import type { DataStreamRequest, Renewal } from "tapvisor/protocol";
 import type { Agent } from "./agent.ts";
 import { sortConnection } from "./data-stream/sort.ts";
 import { watchDelivery } from "./delivery.ts";
@@ -14,7 +14,7 @@ import { serviceDefinition } from "./wire/service.ts";
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 /**
- * Serves what is handed in by its first bytes: a data stream of one process, or else one HTTP/2 connection with `grpc.AgentService`, `grpc.Health`,
+ * Serves what is handed in by its first bytes: a data stream of one process, a renewal, or else one HTTP/2 connection with `grpc.AgentService`, `grpc.Health`,
  * `tapvisor.Guest` and `tapvisor.Files`.
  */
 export function createAgentServer(agent: Agent): { serve(connection: Duplex): void } {
@@ -35,6 +35,10 @@ export function createAgentServer(agent: Agent): { serve(connection: Duplex): vo
     grpc: (connection: Duplex) => injector.injectConnection(connection),
     data: async (request: DataStreamRequest, connection: Duplex) =>
       (await import("./data-stream/serve.ts")).serveDataStream(agent, request, connection),
+    renewal: async (request: Renewal, connection: Duplex) => {
+      const received = process.hrtime.bigint();
+      return (await import("./identity/serve-renewal.ts")).serveRenewal(agent, request, received, connection);
+    },
   };
   return { serve: (connection) => sortConnection(connection, kinds) };
 }

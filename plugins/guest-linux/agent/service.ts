@@ -64,6 +64,9 @@ export function guestService(agent: Agent, delivery: DeliveryWatch): UntypedServ
     FindDisk: with_(async () => (await import("./rpc/find-disk.ts")).findDisk),
     ReleaseDisk: with_(async () => (await import("./rpc/release-disk.ts")).releaseDisk),
     DescribeProcesses: with_(async () => (await import("./rpc/describe-processes.ts")).describeProcesses),
+    OfferImage: with_(async () => (await import("./rpc/offer-image.ts")).offerImage),
+    WithdrawImage: with_(async () => (await import("./rpc/withdraw-image.ts")).withdrawImage),
+    PrepareToBeSaved: with_(async () => (await import("./rpc/prepare-to-be-saved.ts")).prepareToBeSaved),
   };
   return implementation(served, agent, delivery);
 }

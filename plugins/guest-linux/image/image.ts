@@ -41,7 +41,7 @@ export function imageTree(parts: ImageParts): Tree {
     ["etc/hosts", textFile("127.0.0.1 localhost\n::1 localhost\n")],
     ["etc/passwd", textFile("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")],
     ["etc/group", textFile("root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")],
-    ["etc/machine-id", textFile("")],
+    ["etc/machine-id", symlinkTo("/run/machine-id")], // there is none until the guest is given one
     ["etc/mtab", symlinkTo("/proc/self/mounts")],
     ["etc/resolv.conf", symlinkTo("/run/kata-containers/sandbox/resolv.conf")],
     ["var/run", symlinkTo("/run")],

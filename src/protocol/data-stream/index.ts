@@ -10,3 +10,14 @@ export {
   parsePreamble,
   splitLine,
 } from "./preamble.ts";
+export {
+  encodeClock,
+  encodeRenewal,
+  encodeRenewed,
+  parseClock,
+  parseRenewal,
+  parseRenewed,
+  RENEWAL_VERSION,
+  type Renewal,
+  type RenewedAnswer,
+} from "./renewal.ts";

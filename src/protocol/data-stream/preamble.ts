@@ -18,7 +18,7 @@ export interface DataStreamRequest {
 /** Whether the agent serves the stream; `status` is a gRPC status's name. */
 export type DataStreamAnswer = { readonly ok: true } | { readonly status: string; readonly text: string };
 
-const MAGIC = Buffer.from("tapvisor-stream/1 ");
+export const MAGIC = Buffer.from("tapvisor-stream/1 ");
 const NEWLINE = 0x0a;
 /** The longest line either side takes, bytes, its end included. */
 export const MAX_LINE_BYTES = 8192;
@@ -59,7 +59,7 @@ export function parseAnswer(text: string): DataStreamAnswer | undefined {
   return undefined;
 }
 
-function line(value: object): Buffer {
+export function line(value: object): Buffer {
   return Buffer.from(`${JSON.stringify(value)}\n`);
 }
 
@@ -67,7 +67,8 @@ function isId(value: unknown): value is string {
   return typeof value === "string" && value.length <= LONGEST_ID;
 }
 
-function object(text: string): Readonly<Record<string, unknown>> {
+/** The object in a line of JSON; an empty one when there is none. */
+export function object(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};

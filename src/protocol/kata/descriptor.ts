@@ -100,7 +100,7 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "Health":{"methods":{"Check":{"requestType":"CheckRequest","responseType":"HealthCheckResponse"},"Version":{"requestType":"CheckRequest","responseType":"VersionCheckResponse"}}},
 "CheckRequest":{"fields":{"service":{"type":"string","id":1}}},
 "HealthCheckResponse":{"fields":{"status":{"type":"ServingStatus","id":1}},"nested":{"ServingStatus":{"values":{"UNKNOWN":0,"SERVING":1,"NOT_SERVING":2}}}},
-"VersionCheckResponse":{"fields":{"grpc_version":{"type":"string","id":1},"agent_version":{"type":"string","id":2},"tapvisor_data_streams":{"type":"uint32","id":1000}}}
+"VersionCheckResponse":{"fields":{"grpc_version":{"type":"string","id":1},"agent_version":{"type":"string","id":2},"tapvisor_data_streams":{"type":"uint32","id":1000},"tapvisor_renewal":{"type":"uint32","id":1001}}}
 }},
 "google":{"nested":{
 "protobuf":{"nested":{
@@ -115,7 +115,7 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "ARPNeighbor":{"fields":{"toIPAddress":{"type":"IPAddress","id":1},"device":{"type":"string","id":2},"lladdr":{"type":"string","id":3},"state":{"type":"int32","id":4},"flags":{"type":"int32","id":5}}}
 }},
 "tapvisor":{"nested":{
-"Guest":{"methods":{"SyncResources":{"requestType":"SyncResourcesRequest","responseType":"SyncResourcesResponse"},"FindDisk":{"requestType":"FindDiskRequest","responseType":"FindDiskResponse"},"ReleaseDisk":{"requestType":"ReleaseDiskRequest","responseType":"google.protobuf.Empty"},"DescribeProcesses":{"requestType":"DescribeProcessesRequest","responseType":"DescribeProcessesResponse"}}},
+"Guest":{"methods":{"SyncResources":{"requestType":"SyncResourcesRequest","responseType":"SyncResourcesResponse"},"FindDisk":{"requestType":"FindDiskRequest","responseType":"FindDiskResponse"},"ReleaseDisk":{"requestType":"ReleaseDiskRequest","responseType":"google.protobuf.Empty"},"DescribeProcesses":{"requestType":"DescribeProcessesRequest","responseType":"DescribeProcessesResponse"},"OfferImage":{"requestType":"google.protobuf.Empty","responseType":"OfferImageResponse"},"WithdrawImage":{"requestType":"google.protobuf.Empty","responseType":"google.protobuf.Empty"},"PrepareToBeSaved":{"requestType":"google.protobuf.Empty","responseType":"google.protobuf.Empty"}}},
 "SyncResourcesRequest":{"fields":{"vcpus":{"type":"uint32","id":1}}},
 "SyncResourcesResponse":{"fields":{"online_vcpus":{"type":"uint32","id":1},"memory_bytes":{"type":"uint64","id":2},"available_bytes":{"type":"uint64","id":3}}},
 "FindDiskRequest":{"fields":{"driver":{"type":"string","id":1},"address":{"type":"string","id":2}}},
@@ -124,6 +124,7 @@ export const descriptor: { readonly nested: Readonly<Record<"grpc" | "tapvisor",
 "DescribeProcessesRequest":{"fields":{"container_id":{"type":"string","id":1}}},
 "DescribeProcessesResponse":{"fields":{"processes":{"rule":"repeated","type":"ProcessInfo","id":1}}},
 "ProcessInfo":{"fields":{"pid":{"type":"uint32","id":1},"parent_pid":{"type":"uint32","id":2},"uid":{"type":"uint32","id":3},"gid":{"type":"uint32","id":4},"state":{"type":"string","id":5},"command":{"type":"string","id":6},"elapsed_seconds":{"type":"uint64","id":7},"resident_bytes":{"type":"uint64","id":8}}},
+"OfferImageResponse":{"fields":{"path":{"type":"string","id":1}}},
 "Files":{"methods":{"StatFile":{"requestType":"StatFileRequest","responseType":"FileStat"},"ListDirectory":{"requestType":"ListDirectoryRequest","responseType":"ListDirectoryResponse"},"ReadFile":{"requestType":"ReadFileRequest","responseType":"ReadFileResponse"},"WriteFile":{"requestType":"WriteFileRequest","responseType":"WriteFileResponse"},"MakeDirectory":{"requestType":"MakeDirectoryRequest","responseType":"google.protobuf.Empty"},"MakeLink":{"requestType":"MakeLinkRequest","responseType":"google.protobuf.Empty"},"SetAttributes":{"requestType":"SetAttributesRequest","responseType":"google.protobuf.Empty"},"RemoveFile":{"requestType":"RemoveFileRequest","responseType":"google.protobuf.Empty"},"RenameFile":{"requestType":"RenameFileRequest","responseType":"google.protobuf.Empty"},"WatchDirectory":{"requestType":"WatchDirectoryRequest","responseType":"WatchDirectoryResponse"},"NextFileEvents":{"requestType":"FileWatchRequest","responseType":"FileEvents"},"UnwatchDirectory":{"requestType":"FileWatchRequest","responseType":"google.protobuf.Empty"}}},
 "FilePlace":{"fields":{"container_id":{"type":"string","id":1},"path":{"type":"string","id":2},"base":{"type":"string","id":3}}},
 "FileType":{"values":{"FILE":0,"DIRECTORY":1,"LINK":2,"FIFO":3,"SOCKET":4,"BLOCK":5,"CHARACTER":6}},

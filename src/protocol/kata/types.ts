@@ -145,6 +145,8 @@ export interface VersionCheckResponse {
   readonly agent_version: string;
   /** Not of Kata: the version of the data streams that the agent serves beside gRPC, 0 for none. */
   readonly tapvisor_data_streams: number;
+  /** Not of Kata: the version of the renewal that the agent serves in a guest that goes on from a saved one, 0 for none. */
+  readonly tapvisor_renewal: number;
 }
 
 export interface SyncResourcesRequest {
@@ -181,6 +183,10 @@ export interface ProcessInfoMessage {
 
 export interface DescribeProcessesResponse {
   readonly processes: readonly ProcessInfoMessage[];
+}
+
+export interface OfferImageResponse {
+  readonly path: string;
 }
 
 export type Empty = Record<string, never>;
@@ -221,4 +227,7 @@ export interface GuestCalls {
   FindDisk: [DiskRequest, FindDiskResponse];
   ReleaseDisk: [DiskRequest, Empty];
   DescribeProcesses: [ContainerRequest, DescribeProcessesResponse];
+  OfferImage: [Empty, OfferImageResponse];
+  WithdrawImage: [Empty, Empty];
+  PrepareToBeSaved: [Empty, Empty];
 }

@@ -10,6 +10,7 @@ import { unlessAborted } from "./aborting.ts";
 import { agentError } from "./agent-error.ts";
 import { FakeContainer } from "./container.ts";
 import { checkDevices, diskAt, nodeOf } from "./disks.ts";
+import { FakeIdentity } from "./identity.ts";
 import { changedLimits, checkLimits } from "./limits.ts";
 import { checkMounts, diskOf, existsInGuest, type Plugged } from "./mounts.ts";
 import { FakeNetwork } from "./network.ts";
@@ -37,6 +38,7 @@ export class FakeGuest {
   readonly vcpus: FakeVcpus;
   readonly network = new FakeNetwork();
   readonly system = new FakeSystem();
+  readonly identity = new FakeIdentity();
   readonly #vm: Plugged;
   readonly #programs: FakePrograms;
 
@@ -51,6 +53,18 @@ export class FakeGuest {
     checkMounts(this.#vm, [], request.storages);
     this.system.checkSandbox(request);
     this.sandbox = request;
+  }
+
+  /** Its container has come and gone when this returns. @throws AGENT_FAILED ALREADY_EXISTS when there is a sandbox. */
+  warmUp(): void {
+    if (this.sandbox) throw agentError("CreateSandbox", "ALREADY_EXISTS", "the sandbox has been started");
+    this.identity.warmUps += 1;
+  }
+
+  /** @throws AGENT_FAILED FAILED_PRECONDITION when there is a sandbox. */
+  prepareToBeSaved(): void {
+    if (this.sandbox) throw agentError("PrepareToBeSaved", "FAILED_PRECONDITION", "the sandbox has been started");
+    this.identity.prepared = true;
   }
 
   /** Ends everything; without a sandbox there is nothing to end. */

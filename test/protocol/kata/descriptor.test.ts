@@ -41,7 +41,9 @@ s.test("what Kata has no call for is a service of its own under /tapvisor.Guest"
   const paths = Object.values(guestServiceDefinition).map(({ path }) => path);
   assert.equal(
     paths,
-    ["SyncResources", "FindDisk", "ReleaseDisk", "DescribeProcesses"].map((name) => `/tapvisor.Guest/${name}`),
+    ["SyncResources", "FindDisk", "ReleaseDisk", "DescribeProcesses", "OfferImage", "WithdrawImage", "PrepareToBeSaved"].map(
+      (name) => `/tapvisor.Guest/${name}`,
+    ),
   );
 });
 

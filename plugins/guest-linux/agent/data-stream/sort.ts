@@ -1,5 +1,14 @@
 import type { Duplex } from "node:stream";
-import { beginsPreamble, type DataStreamRequest, encodeAnswer, MAX_LINE_BYTES, parsePreamble, splitLine } from "tapvisor/protocol";
+import {
+  beginsPreamble,
+  type DataStreamRequest,
+  encodeAnswer,
+  MAX_LINE_BYTES,
+  parsePreamble,
+  parseRenewal,
+  type Renewal,
+  splitLine,
+} from "tapvisor/protocol";
 
 /** How long the rest of a preamble may take to come, ms. */
 const REST_MS = 15_000;
@@ -9,10 +18,12 @@ export interface ConnectionKinds {
   grpc(connection: Duplex): void;
   /** Gets what came behind the preamble. Never rejects. */
   data(request: DataStreamRequest, connection: Duplex): Promise<void>;
+  /** The same for a guest that is to become a machine of its own. */
+  renewal(request: Renewal, connection: Duplex): Promise<void>;
 }
 
 /** Looks at the first bytes of a connection and hands it on. One that never sends a byte is nobody's, and ends with its session. */
-export function sortConnection(connection: Duplex, { grpc, data }: ConnectionKinds): void {
+export function sortConnection(connection: Duplex, { grpc, data, renewal }: ConnectionKinds): void {
   let seen: Buffer = Buffer.alloc(0);
   let timer: NodeJS.Timeout | undefined;
   const done = () => {
@@ -32,9 +43,11 @@ export function sortConnection(connection: Duplex, { grpc, data }: ConnectionKin
         const rest = line ? seen.subarray(seen.indexOf("\n") + 1) : seen;
         if (rest.length > 0) connection.unshift(rest);
         if (!line) return grpc(connection);
+        const renewed = parseRenewal(line.text);
+        if (renewed) return void renewal(renewed, connection);
         const request = parsePreamble(line.text);
         if (request) return void data(request, connection);
-        return refuse(connection, "a preamble that names no stream of a process");
+        return refuse(connection, "a preamble that names no stream of a process, and nothing else that is served");
       }
       if (seen.length >= MAX_LINE_BYTES) {
         done();

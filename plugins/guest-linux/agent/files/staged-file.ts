@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import type { Stats } from "node:fs";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { errnoOf, Mutex } from "tapvisor/plugin";
+import { randomHex } from "../random.ts";
 import { StatusError } from "../status.ts";
 import { type Attributes, apply } from "./attributes.ts";
 import { FileError } from "./file-error.ts";
@@ -34,7 +34,7 @@ export class StagedFile {
 
   static async make({ parent, name, stats }: Found): Promise<StagedFile> {
     const directory = await open(pathOf(parent), DIRECTORY); // of its own: it outlives the walk
-    const temporary = `.tapvisor-${randomBytes(8).toString("hex")}`;
+    const temporary = `.tapvisor-${randomHex(8)}`;
     try {
       return new StagedFile(directory, name, temporary, await open(pathOf(directory, temporary), CREATE, 0o600), stats);
     } catch (error) {

@@ -1,6 +1,6 @@
-import { randomBytes } from "node:crypto";
 import type { FileEventsMessage, FileWatchRequest, PlaceRequest, WatchDirectoryResponse } from "tapvisor/protocol";
 import { type Agent, findContainer } from "../agent.ts";
+import { randomHex } from "../random.ts";
 import type { RpcContext } from "../unary.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
 import { FileError } from "./file-error.ts";
@@ -15,7 +15,7 @@ export async function watchDirectory(
   return withPlace(agent, place, { follow: true }, signal, async ({ container, found }) => {
     const entry = existing(found, "entry");
     if (!found.stats?.isDirectory()) throw new FileError("ENOTDIR", "Cannot watch what is no directory: wanted the one that holds it");
-    const watch = randomBytes(16).toString("hex");
+    const watch = randomHex(16);
     const made = new DirectoryWatch(pathOf(entry));
     try {
       container.fileWork.keep(watch, made);

@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import type { WriteFileRequest, WriteFileResponse } from "tapvisor/protocol";
 import { type Agent, findContainer } from "../agent.ts";
+import { randomHex } from "../random.ts";
 import type { RpcContext } from "../unary.ts";
 import { apply, checkAttributes } from "./attributes.ts";
 import { asFileError, FileError } from "./file-error.ts";
@@ -28,7 +28,7 @@ function begin(agent: Agent, { place, offset, data, last, attributes }: WriteFil
       await file.finish(attributes);
       return { staged: "" };
     }
-    const staged = randomBytes(16).toString("hex");
+    const staged = randomHex(16);
     const giveUp = () => {
       if (fileWork.drop(staged)) file.close().catch(() => {}); // what cannot be removed has no one left to be told of
     };

@@ -25,7 +25,12 @@ function hostile() {
 }
 
 function clientOf(link: Link) {
-  const { openOutput, openInput } = dataStreams(link, { grpc_version: "", agent_version: "", tapvisor_data_streams: 1 });
+  const { openOutput, openInput } = dataStreams(link, {
+    grpc_version: "",
+    agent_version: "",
+    tapvisor_data_streams: 1,
+    tapvisor_renewal: 0,
+  });
   if (!openOutput || !openInput) throw new Error("not offered");
   return { output: () => openOutput(C, "stdout", quietCall()), input: () => openInput(C, quietCall()) };
 }
@@ -37,7 +42,7 @@ function need<T>(opened: T | undefined): T {
 
 s.test("a guest that does not offer data streams, or others, is not asked for one", () => {
   for (const version of [0, 2, 4_294_967_295]) {
-    const offered = dataStreams({} as Link, { grpc_version: "", agent_version: "", tapvisor_data_streams: version });
+    const offered = dataStreams({} as Link, { grpc_version: "", agent_version: "", tapvisor_data_streams: version, tapvisor_renewal: 0 });
     assert.equal(Object.keys(offered), []);
   }
   assert.equal(Object.keys(dataStreams({} as Link, undefined)), []);
@@ -64,7 +69,7 @@ s.test("a refusal is AGENT_FAILED with its status, and its text is bounded and e
 s.test("a guest that answers nothing keeps the caller until it gives up, and its stream is let go", async () => {
   const { near } = hostile();
   const link = linkOver({ openStream: () => near });
-  const { openOutput } = dataStreams(link, { grpc_version: "", agent_version: "", tapvisor_data_streams: 1 });
+  const { openOutput } = dataStreams(link, { grpc_version: "", agent_version: "", tapvisor_data_streams: 1, tapvisor_renewal: 0 });
   await rejects(openOutput?.(C, "stdout", { ...quietCall(), signal: AbortSignal.timeout(50) }) ?? Promise.resolve(), "ABORTED");
   assert.ok(near.destroyed);
 });
@@ -141,6 +146,7 @@ s.test("without room for another stream there is none, and the caller does witho
     grpc_version: "",
     agent_version: "",
     tapvisor_data_streams: 1,
+    tapvisor_renewal: 0,
   });
   assert.is(await openOutput?.(C, "stdout", quietCall()), undefined);
 });

@@ -439,7 +439,7 @@ export const CORPUS: Readonly<Record<string, Sample>> = {
   CheckRequest: { message: { service: "s" }, wire: [text(1, "s")] },
   HealthCheckResponse: { message: { status: "NOT_SERVING" }, wire: [number(1, 2)] },
   VersionCheckResponse: {
-    message: { grpc_version: "0.0.1", agent_version: "1.4", tapvisor_data_streams: 1 },
-    wire: [text(1, "0.0.1"), text(2, "1.4"), number(1000, 1)],
+    message: { grpc_version: "0.0.1", agent_version: "1.4", tapvisor_data_streams: 1, tapvisor_renewal: 1 },
+    wire: [text(1, "0.0.1"), text(2, "1.4"), number(1000, 1), number(1001, 1)],
   },
 };

@@ -58,6 +58,9 @@ export async function fakeGuest(): Promise<FakeGuest> {
     perl: "/usr/bin/perl",
     busybox: "/usr/bin/env", // runs mkfifo and sh of the host in busybox's place
     hostnameFile: at("hostname"),
+    machineId: at("machine-id"),
+    image: at("image"),
+    offeredImage: at("tapvisor/image"),
     resolvConf: at("kata/sandbox/resolv.conf"),
     mounts: at("mounts"),
     proc: at("proc"),
