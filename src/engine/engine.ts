@@ -1,11 +1,13 @@
 import { TapvisorError, toError } from "../base/errors.ts";
-import { checkId } from "../base/ids.ts";
+import { checkId, newId } from "../base/ids.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import { type SandboxOptions, sandboxConfig } from "../config/sandbox-config.ts";
 import type { Finding } from "../contracts/finding.ts";
 import { adoptSandbox } from "../sandbox/adopt.ts";
 import { createSandbox } from "../sandbox/create.ts";
-import { Sandbox } from "../sandbox/sandbox.ts";
+import { Sandbox, type SandboxOwner } from "../sandbox/sandbox.ts";
+import { forkSandbox } from "../snapshot/fork.ts";
+import { restoreSnapshot } from "../snapshot/load.ts";
 import { BUILD_MS, listTemplates, makeTemplate, removeTemplates, type Template } from "../template/templates.ts";
 import { listVolumes, removeVolume, type Volume } from "../volume/volumes.ts";
 import { type CollectReport, collect } from "./collect.ts";
@@ -25,6 +27,11 @@ export class Engine implements AsyncDisposable {
   readonly #hands = {
     holds: (id: string) => this.#sandboxes.has(id) || [...this.#creating.values()].includes(id) || this.#context.building.has(id),
     keep: (sb: SandboxContext) => this.#keep(sb),
+  };
+  readonly #owner: SandboxOwner = {
+    fork: async (sb, id, signal) =>
+      this.#keep(await this.#making(checkId("sandbox.id", id ?? newId("sb")), signal, (name, both) => forkSandbox(sb, name, both))),
+    forget: ({ id }) => void this.#sandboxes.delete(id),
   };
   readonly #abort = new AbortController();
   readonly #unguard: () => void;
@@ -55,15 +62,18 @@ export class Engine implements AsyncDisposable {
   }
 
   async #create(options: SandboxOptions, signal: AbortSignal | undefined): Promise<SandboxContext> {
+    return this.#making(sandboxConfig(options).id, signal, (id, both) => createSandbox(this.#context, { ...options, id }, both));
+  }
+
+  /** Makes a sandbox that is this engine's from the start: closing it ends the work, and it is nobody's to collect meanwhile. */
+  async #making<T>(id: string, signal: AbortSignal | undefined, make: (id: string, signal: AbortSignal) => Promise<T>): Promise<T> {
     this.#requireOpen("create a sandbox");
-    const both = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal;
-    const { id } = sandboxConfig(options);
-    const creating = createSandbox(this.#context, { ...options, id }, both);
-    this.#creating.set(creating, id);
+    const making = make(id, signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal);
+    this.#creating.set(making, id);
     try {
-      return await creating;
+      return await making;
     } finally {
-      this.#creating.delete(creating);
+      this.#creating.delete(making);
     }
   }
 
@@ -81,6 +91,21 @@ export class Engine implements AsyncDisposable {
     } catch (error) {
       throw await removedAfter(error, { remove, held: () => sb.journal.record.holdings, log: this.#context.log });
     }
+  }
+
+  /**
+   * Makes a sandbox that goes on from one that `sandbox.snapshot` has saved, in this process or an earlier one: with its containers and their processes, and with
+   * random numbers, a clock, names and disks of its own. On the host that it was saved on, or one that is the same to it.
+   * @throws NOT_FOUND, SNAPSHOT_UNUSABLE naming the file that is not as it was saved or what is another one here, ALREADY_EXISTS, STATE_IO, VM_FAILED, ABORTED. A
+   * failure leaves nothing, and the snapshot as it was.
+   *
+   * @example
+   * await sandbox.snapshot("./warm");
+   * await using later = await engine.restore("./warm");
+   */
+  async restore(path: string, { id, signal }: { readonly id?: string; readonly signal?: AbortSignal } = {}): Promise<Sandbox> {
+    const name = checkId("sandbox.id", id ?? newId("sb"));
+    return this.#keep(await this.#making(name, signal, (own, both) => restoreSnapshot(this.#context, path, own, both)));
   }
 
   /**
@@ -130,17 +155,11 @@ export class Engine implements AsyncDisposable {
    * @throws UNSUPPORTED where there can be none, INVALID_INPUT, HOST_MISSING, GUEST_BOOT_FAILED, STATE_IO, ABORTED.
    */
   async buildTemplate(options: SandboxOptions = {}, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Template> {
-    this.#requireOpen("build a template");
-    const given = signal ? [signal] : [];
     const config = sandboxConfig(options);
-    const call = { signal: AbortSignal.any([...given, this.#abort.signal, AbortSignal.timeout(BUILD_MS)]), log: this.#context.log };
-    const building = makeTemplate(this.#context, config, call);
-    this.#creating.set(building, config.id);
-    try {
-      return await building;
-    } finally {
-      this.#creating.delete(building);
-    }
+    return this.#making(config.id, signal, (_, both) => {
+      const call = { signal: AbortSignal.any([both, AbortSignal.timeout(BUILD_MS)]), log: this.#context.log };
+      return makeTemplate(this.#context, config, call);
+    });
   }
 
   /**
@@ -188,7 +207,7 @@ export class Engine implements AsyncDisposable {
   }
 
   #keep(sb: SandboxContext): Sandbox {
-    const sandbox = new Sandbox(sb, () => this.#sandboxes.delete(sb.id));
+    const sandbox = new Sandbox(sb, this.#owner);
     this.#sandboxes.set(sb.id, sandbox);
     return sandbox;
   }
