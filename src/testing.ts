@@ -5,6 +5,7 @@ export type { FakeFault } from "./testing/fake/faults.ts";
 export type { FakeFiles } from "./testing/fake/files/files.ts";
 export * from "./testing/fake/operations.ts";
 export type { FakeProcessContext, FakeProgram, FakePrograms } from "./testing/fake/programs.ts";
+export type { SavedVm } from "./testing/fake/saved.ts";
 export type * from "./testing/fake/snapshot.ts";
 export type { FakeVm } from "./testing/fake/vm.ts";
 export * from "./testing/fake-world.ts";

@@ -21,12 +21,15 @@ export const hypervisorFake = definePlugin<HypervisorFakeOptions>(
         world.perform("hypervisor.inspectHost", {}, call.signal, () => [
           { check: "hypervisor", level: "ok", found: "a fake one, in memory" },
         ]),
+      ...(traits.templates || traits.snapshots
+        ? { fingerprint: (call) => world.perform("hypervisor.fingerprint", {}, call.signal, () => world.fingerprint) }
+        : {}),
       async connect(grant, call) {
         const connected = world.perform("hypervisor.connect", { sandbox: grant.sandbox }, call.signal, () => liveVm(world, grant));
         return vmView(world, await connected, traits);
       },
       holdings: {
-        vm: vmHolding(world),
+        vm: vmHolding(world, traits),
         ...(traits.shareHotplug ? { share: shareHolding(world) } : {}),
         ...(traits.diskDrivers.length > 0 ? { disk: diskHolding(world, traits.diskDrivers) } : {}),
       },
@@ -36,6 +39,6 @@ export const hypervisorFake = definePlugin<HypervisorFakeOptions>(
   },
 );
 
-function capabilitiesOf({ pause, shareHotplug, resize, diskDrivers }: Traits): HypervisorCapabilities {
-  return { pause, shareHotplug, resize, ...(diskDrivers.length > 0 ? { diskDrivers } : {}) };
+function capabilitiesOf({ diskDrivers, vcpuRemoval: _, ...capabilities }: Traits): HypervisorCapabilities {
+  return { ...capabilities, ...(diskDrivers.length > 0 ? { diskDrivers } : {}) };
 }

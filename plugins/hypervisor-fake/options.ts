@@ -10,6 +10,10 @@ export interface HypervisorFakeOptions {
   readonly shareHotplug?: boolean;
   /** VMs can grow and shrink; `true` by default. */
   readonly resize?: boolean;
+  /** A VM can be saved as a template, and others go on from there; `true` by default. */
+  readonly templates?: boolean;
+  /** A VM can be saved whole, and another go on from there; `true` by default. */
+  readonly snapshots?: boolean;
   /** How disks are plugged in, the preferred way first; both by default, and with none no disk can be. */
   readonly diskDrivers?: readonly DiskDriver[];
   /** What becomes of a vCPU that is not wanted: `park` (the default) leaves it plugged, as QEMU's emulation must; `unplug` takes it away. */
@@ -22,6 +26,7 @@ export interface HypervisorFakeOptions {
 export type Traits = Required<Omit<HypervisorFakeOptions, "world" | "planner">>;
 
 export function traitsOf(options: HypervisorFakeOptions): Traits {
-  const { pause = true, shareHotplug = true, resize = true, diskDrivers = ["virtio-scsi", "virtio-blk"], vcpuRemoval = "park" } = options;
-  return { pause, shareHotplug, resize, diskDrivers, vcpuRemoval };
+  const { pause = true, shareHotplug = true, resize = true, templates = true, snapshots = true } = options;
+  const { diskDrivers = ["virtio-scsi", "virtio-blk"], vcpuRemoval = "park" } = options;
+  return { pause, shareHotplug, resize, templates, snapshots, diskDrivers, vcpuRemoval };
 }

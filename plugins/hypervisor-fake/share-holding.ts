@@ -14,6 +14,7 @@ export function shareHolding(world: FakeWorld): HoldingKind<ShareIntent, ShareGr
       world.perform("hypervisor.share.acquire", { sandbox: intent.sandbox }, call.signal, async () => {
         const vm = liveVm(world, intent.vm);
         if (intent.id.length > MAX_TAG) throw refused(`the tag "${intent.id}" is longer than ${MAX_TAG} characters`);
+        if (vm.intent.memory?.kind === "clone") throw notShared(intent);
         for (const entry of intent.entries) await check(entry);
         vm.plugShare(intent);
         return { id: intent.id, guest: { fstype: "virtiofs", source: intent.id, driver: "virtio-fs" }, process: null };
@@ -32,6 +33,12 @@ async function check({ name, source, type }: ShareEntry): Promise<void> {
   const found = await stat(source).catch(() => undefined);
   const fits = type === "directory" ? found?.isDirectory() : found?.isFile();
   if (!fits) throw refused(`${source} is not a ${type}`);
+}
+
+function notShared({ sandbox }: ShareIntent): TapvisorError {
+  return new TapvisorError("UNSUPPORTED", `Cannot share directories with sandbox "${sandbox}": its memory is a copy of a template's`, {
+    data: { what: "shares of a clone", by: "hypervisor-fake" },
+  });
 }
 
 function refused(reason: string): TapvisorError {

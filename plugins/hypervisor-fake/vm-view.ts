@@ -1,6 +1,7 @@
 import { TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
 import type { FakeVm, FakeWorld } from "tapvisor/testing";
 import type { Traits } from "./options.ts";
+import { saving } from "./saving.ts";
 import { sizing } from "./sizing.ts";
 
 /** The most that diagnostics hold of each text, characters before they are escaped. */
@@ -46,6 +47,7 @@ export function vmView(world: FakeWorld, vm: FakeVm, traits: Traits): Vm {
     exited: vm.exited,
     diagnostics: async () => ({ console: lastWords(vm.console), stderr: lastWords(vm.stderr) }),
     ...(traits.resize ? { sizing: sizing(world, vm, traits, mustBeConnected) } : {}),
+    ...saving(world, vm, traits, mustBeConnected),
     disconnect: async () => void vm.views.delete(view),
   };
 }

@@ -1,4 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { TapvisorError } from "../base/errors.ts";
+import type { Json } from "../contracts/holding.ts";
 import type { VmExit, VmIntent } from "../contracts/hypervisor.ts";
 import type { ContainerStats } from "../contracts/stats.ts";
 import { isAbort, throwIfSignalled } from "./fake/aborting.ts";
@@ -6,6 +8,7 @@ import type { FakeContainer } from "./fake/container.ts";
 import { type FakeFault, FaultQueue, strike } from "./fake/faults.ts";
 import type { FakeCall, FakeOperation, FakeSubject } from "./fake/operations.ts";
 import { defaultPrograms, type FakePrograms } from "./fake/programs.ts";
+import { type SavedVm, saveVm } from "./fake/saved.ts";
 import { type FakeSnapshot, snapshotOf } from "./fake/snapshot.ts";
 import { FakeVm } from "./fake/vm.ts";
 
@@ -29,9 +32,12 @@ type LoggedCall = { -readonly [K in keyof FakeCall]: FakeCall[K] };
 export class FakeWorld {
   /** What a container's command is looked up in, by its first word; change it as you like. */
   readonly programs: FakePrograms = defaultPrograms();
+  /** What the hypervisor's `fingerprint` says; another one makes every saved VM unusable. */
+  fingerprint: Json = { hypervisor: "fake" };
   readonly #calls: LoggedCall[] = [];
   readonly #faults = new FaultQueue();
   readonly #vms = new Map<string, FakeVm>();
+  readonly #saved = new Map<string, SavedVm>();
 
   /** Every call so far, in the order they came in. */
   get calls(): readonly FakeCall[] {
@@ -113,15 +119,27 @@ export class FakeWorld {
   }
 
   /** @throws VM_FAILED when the sandbox has a VM already: it was not released. */
-  startVm(intent: VmIntent): FakeVm {
+  startVm(intent: VmIntent, saved?: SavedVm): FakeVm {
     if (this.#vms.has(intent.sandbox)) {
       throw new TapvisorError("VM_FAILED", `Cannot start the VM of sandbox "${intent.sandbox}": it has one already`, {
         data: { id: intent.sandbox },
       });
     }
-    const vm = new FakeVm(intent, this.programs);
+    const vm = new FakeVm(intent, this.programs, saved);
     this.#vms.set(intent.sandbox, vm);
     return vm;
+  }
+
+  /** Keeps what a VM is now under a key that a file can hold: the file is the saved VM, for every engine on this world. */
+  saveVm(sandbox: string, kind: SavedVm["kind"]): string {
+    const key = randomUUID();
+    this.#saved.set(key, saveVm(this.#existing(sandbox), kind));
+    return key;
+  }
+
+  /** What was saved under a key. */
+  savedVm(key: string): SavedVm | undefined {
+    return this.#saved.get(key);
   }
 
   /** Ends and removes the VM with this nonce; none, or another's, is success. */

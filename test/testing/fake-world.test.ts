@@ -1,3 +1,5 @@
+import { truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Agent, Call, Guest, Hypervisor } from "tapvisor/plugin";
 import { agentFake } from "tapvisor/plugins/agent-fake";
 import { hypervisorFake } from "tapvisor/plugins/hypervisor-fake";
@@ -41,8 +43,16 @@ async function everyOperation() {
   if (!files) throw new Error("the fake agent has files");
   const file = { container: "c1", path: "/etc/passwd" };
   const directory = { container: "c1", path: "/etc" };
+  const memory = { kind: "template", file: join(w.rootfs, "../memory") } as const;
+  await writeFile(memory.file, "");
+  await truncate(memory.file, w.vmIntent.memoryBytes);
+  const state = join(w.rootfs, "../state");
+  const template = await w.hypervisor.connect(await vm.acquire({ ...w.vmIntent, sandbox: "template", memory }, quietCall()), quietCall());
   const run: Record<FakeOperation, (call: Call) => Promise<unknown>> = {
     "hypervisor.inspectHost": (call) => w.hypervisor.inspectHost(call),
+    "hypervisor.fingerprint": async (call) => w.hypervisor.fingerprint?.(call),
+    "hypervisor.save": async (call) => template.save?.(state, call),
+    "hypervisor.snapshot": async (call) => template.snapshot?.(state, call),
     "hypervisor.connect": (call) => w.hypervisor.connect(w.vm, call),
     "hypervisor.vm.acquire": (call) => vm.acquire(other, call),
     "hypervisor.vm.release": (call) => vm.release({ intent: w.vmIntent, grant: w.vm }, call),

@@ -3,6 +3,13 @@ import { unlessAborted } from "./aborting.ts";
 /** What a pipe of Linux holds, bytes. */
 const CAPACITY = 65_536;
 
+/** What a pipe holds, and whether its ends are still open. */
+export interface SavedPipe {
+  readonly chunks: readonly Uint8Array[];
+  readonly ended: boolean;
+  readonly broken: boolean;
+}
+
 /** A bounded pipe of bytes: a full one makes the writer wait, an empty one the reader. */
 export class BytePipe {
   #chunks: Uint8Array[] = [];
@@ -10,6 +17,18 @@ export class BytePipe {
   #ended = false;
   #broken = false;
   #waiting: (() => void)[] = [];
+
+  /** An empty one, or what another was when it was saved. */
+  constructor({ chunks, ended, broken }: SavedPipe = { chunks: [], ended: false, broken: false }) {
+    this.#chunks = [...chunks];
+    this.#size = chunks.reduce((size, { length }) => size + length, 0);
+    this.#ended = ended;
+    this.#broken = broken;
+  }
+
+  save(): SavedPipe {
+    return { chunks: [...this.#chunks], ended: this.#ended, broken: this.#broken }; // a chunk never changes
+  }
 
   get closed(): boolean {
     return this.#ended || this.#broken;

@@ -3,12 +3,26 @@ import type { GuestContainer } from "../../contracts/agent.ts";
 import type { OciProcess, OciResources } from "../../contracts/oci.ts";
 import type { ContainerStats } from "../../contracts/stats.ts";
 import { FakeFiles } from "./files/files.ts";
-import { FakeProcess } from "./process.ts";
+import type { FakeDirectory } from "./files/tree.ts";
+import { FakeProcess, type SavedProcess } from "./process.ts";
 
 /** How much CPU time a process of the fake world has used each time one looks, microseconds. */
 const TICK_US = 1_000;
 
 const KILLED = 128 + constants.signals.SIGKILL;
+
+/** A container as it was when its VM was saved. */
+export interface SavedContainer {
+  readonly request: GuestContainer;
+  readonly process: SavedProcess;
+  readonly execs: readonly (readonly [id: string, process: SavedProcess])[];
+  readonly files: FakeDirectory;
+  readonly limits: OciResources;
+  readonly usedUs: number;
+  readonly oomKills: number;
+  readonly stats: Partial<ContainerStats>;
+  readonly lastPid: number;
+}
 
 /** A container in a guest of the fake world. */
 export class FakeContainer {
@@ -28,15 +42,28 @@ export class FakeContainer {
 
   #lastPid = 1;
 
-  constructor(request: GuestContainer) {
+  /** With `saved`, what another was; those of its processes that ran are to be started again. */
+  constructor(request: GuestContainer, saved?: SavedContainer) {
     this.request = request;
-    this.process = new FakeProcess(request.spec.process, 1);
-    this.files = new FakeFiles(request.spec, () => this.process.state === "running");
+    this.process = new FakeProcess(request.spec.process, 1, saved?.process);
+    this.files = new FakeFiles(request.spec, () => this.process.state === "running", saved?.files);
     void this.process.exited.then(() => {
       this.endExecs();
       this.files.endWatches();
     });
-    this.limits = request.spec.linux.resources ?? {};
+    this.limits = saved?.limits ?? request.spec.linux.resources ?? {};
+    if (!saved) return;
+    const { execs, usedUs, oomKills, stats, lastPid } = saved;
+    Object.assign(this, { usedUs, oomKills, stats });
+    this.#lastPid = lastPid;
+    for (const [id, exec] of execs) this.execs.set(id, new FakeProcess(exec.spec, exec.pid, exec));
+  }
+
+  save(): SavedContainer {
+    const { request, limits, usedUs, oomKills, stats } = this;
+    const execs = [...this.execs].map(([id, exec]) => [id, exec.save()] as const);
+    const files = this.files.save();
+    return { request, process: this.process.save(), execs, files, limits, usedUs, oomKills, stats, lastPid: this.#lastPid };
   }
 
   /** Its own process and the others. */

@@ -10,11 +10,29 @@ const LOOPBACK: GuestInterface = {
   addresses: [{ family: "v4", address: "127.0.0.1/8" }],
 };
 
+/** What is configured of a network. */
+export interface SavedNetwork {
+  readonly interfaces: readonly GuestInterface[];
+  readonly routes: readonly GuestRoute[];
+  readonly neighbors: readonly GuestNeighbor[];
+}
+
 /** The network of a guest in the fake world: its loopback interface, and the cards that a test has put in. */
 export class FakeNetwork {
   #interfaces: readonly GuestInterface[] = [LOOPBACK];
   #routes: readonly GuestRoute[] = [];
   #neighbors: readonly GuestNeighbor[] = [];
+
+  /** Nothing in it ever changes: what does is replaced. */
+  save(): SavedNetwork {
+    return { interfaces: this.#interfaces, routes: this.#routes, neighbors: this.#neighbors };
+  }
+
+  restore({ interfaces, routes, neighbors }: SavedNetwork): void {
+    this.#interfaces = interfaces;
+    this.#routes = routes;
+    this.#neighbors = neighbors;
+  }
 
   get interfaces(): readonly GuestInterface[] {
     return this.#interfaces;

@@ -1,6 +1,7 @@
 /** Everything that the fakes do for the engine, by the name faults and the log of calls know it. */
 export const FAKE_OPERATIONS = [
   "hypervisor.inspectHost",
+  "hypervisor.fingerprint",
   "hypervisor.connect",
   "hypervisor.vm.acquire",
   "hypervisor.vm.release",
@@ -14,6 +15,8 @@ export const FAKE_OPERATIONS = [
   "hypervisor.size",
   "hypervisor.resizeVcpus",
   "hypervisor.resizeMemory",
+  "hypervisor.save",
+  "hypervisor.snapshot",
   "guest.inspectHost",
   "guest.prepare",
   "agent.connect",

@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import { messageOf } from "../../base/errors.ts";
 import { Mutex } from "../../base/mutex.ts";
 import type { OciProcess } from "../../contracts/oci.ts";
-import { BytePipe } from "./byte-pipe.ts";
+import { BytePipe, type SavedPipe } from "./byte-pipe.ts";
 import type { FakeProcessContext, FakeProgram } from "./programs.ts";
 
 const { SIGINT, SIGKILL, SIGCHLD, SIGCONT, SIGURG, SIGWINCH, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU } = constants.signals;
@@ -22,14 +22,32 @@ const HARMLESS: ReadonlySet<number> = new Set([SIGCHLD, SIGCONT, SIGURG, SIGWINC
 const CTRL_C = 3;
 const CTRL_D = 4;
 
+/** A process as it was when its VM was saved. */
+export interface SavedProcess {
+  readonly pid: number;
+  readonly spec: OciProcess;
+  readonly state: "created" | "running" | "exited";
+  readonly exitCode: number | undefined;
+  readonly paused: boolean;
+  readonly size: TerminalSize | undefined;
+  readonly elapsedMs: number;
+  readonly stdin: SavedPipe;
+  readonly stdout: SavedPipe;
+  readonly stderr: SavedPipe;
+  readonly pending: readonly number[];
+  readonly memory: Record<string, unknown>;
+}
+
 /** A process in a guest of the fake world. */
 export class FakeProcess {
   /** As its container counts it. */
   readonly pid: number;
   readonly spec: OciProcess;
-  readonly stdin = new BytePipe();
-  readonly stdout = new BytePipe();
+  readonly stdin: BytePipe;
+  readonly stdout: BytePipe;
   readonly stderr: BytePipe;
+  /** What its program keeps: a VM that goes on from a saved one runs the program anew, with this as it was. */
+  readonly memory: Record<string, unknown>;
   /** Settles with the exit code as a shell reports it. */
   readonly exited: Promise<number>;
   state: "created" | "running" | "exited" = "created";
@@ -46,15 +64,48 @@ export class FakeProcess {
   #thawed: Promise<void> = Promise.resolve();
   #thaw: () => void = () => {};
 
-  constructor(spec: OciProcess, pid: number) {
+  /** With `saved`, what another was; one that ran is to be started again. */
+  constructor(spec: OciProcess, pid: number, saved?: SavedProcess) {
     this.spec = spec;
     this.pid = pid;
     const { height: rows, width: columns } = spec.consoleSize ?? { height: 0, width: 0 };
-    this.#size = spec.terminal ? { rows, columns } : undefined;
-    this.stderr = spec.terminal ? this.stdout : new BytePipe();
+    this.#size = saved ? saved.size : spec.terminal ? { rows, columns } : undefined;
+    this.stdin = new BytePipe(saved?.stdin);
+    this.stdout = new BytePipe(saved?.stdout);
+    this.stderr = spec.terminal ? this.stdout : new BytePipe(saved?.stderr);
+    this.memory = structuredClone(saved?.memory ?? {});
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    if (saved?.state === "exited") this.end(saved.exitCode ?? 0);
+  }
+
+  /** @throws a DataCloneError when its program keeps in `memory` what is no data. */
+  save(): SavedProcess {
+    const { pid, spec, state, exitCode, paused, size, stdin, stdout, stderr } = this;
+    const pipes = { stdin: stdin.save(), stdout: stdout.save(), stderr: stderr.save() };
+    const elapsedMs = state === "created" ? 0 : this.elapsedMs;
+    return {
+      pid,
+      spec,
+      state,
+      exitCode,
+      paused,
+      size,
+      elapsedMs,
+      ...pipes,
+      pending: [...this.#pending],
+      memory: structuredClone(this.memory),
+    };
+  }
+
+  /** Starts the program of one that ran when it was saved, frozen if it was. */
+  goOn(program: FakeProgram, { elapsedMs, paused, pending }: Pick<SavedProcess, "elapsedMs" | "paused" | "pending">): void {
+    this.state = "running";
+    if (paused) this.pause();
+    this.#pending = [...pending];
+    this.start(program);
+    this.#startedMs -= elapsedMs;
   }
 
   /** The size of its terminal; `undefined` when it has none. */
@@ -154,6 +205,7 @@ export class FakeProcess {
       write: this.#output(this.stdout),
       writeErr: this.#output(this.stderr),
       terminal: () => this.#size,
+      memory: this.memory,
       signal: this.#killed.signal,
       trap: (signal, handler) => void this.#traps.set(signal, handler),
     };

@@ -13,6 +13,10 @@ export interface FakeProcessContext {
   writeErr(data: string | Uint8Array): Promise<void>;
   /** The size of its terminal now; `undefined` when it has none. A change of it is a SIGWINCH. */
   terminal(): { readonly rows: number; readonly columns: number } | undefined;
+  /**
+   * What the program keeps, as plain data. In a VM that goes on from a saved one the program begins again, and finds here what it had kept by then.
+   */
+  readonly memory: Record<string, unknown>;
   /** Fires when the process is killed; what the program does after that nobody sees. */
   readonly signal: AbortSignal;
   /** Handles a signal (its number) in place of being killed by it. SIGKILL cannot be handled. */

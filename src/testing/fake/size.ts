@@ -20,8 +20,9 @@ export class FakeSize implements VmSize {
 
   constructor(intent: VmIntent) {
     this.#intent = intent;
-    this.vcpus = intent.vcpus;
-    this.memoryBytes = intent.memoryBytes;
+    const { vcpus, memoryBytes } = intent.plugged?.size ?? intent;
+    this.vcpus = vcpus;
+    this.memoryBytes = memoryBytes;
   }
 
   /** With `keep`, vCPUs that are not wanted stay plugged: the guest parks them. @throws VM_LIMIT. */

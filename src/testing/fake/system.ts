@@ -9,6 +9,16 @@ const MODULES: ReadonlySet<string> = new Set(["virtio_net", "loop"]);
 const OPEN = /^\/run\/(kata-containers|tapvisor)\/./;
 const MAX_RANDOM_BYTES = 65_536;
 
+/** What a guest keeps of what it was told. */
+export interface SavedSystem {
+  readonly randomBytes: number;
+  readonly time: number | undefined;
+  readonly canProbe: boolean;
+  readonly tracing: boolean;
+  readonly files: ReadonlyMap<string, { readonly file: GuestFile; readonly content: Uint8Array }>;
+  readonly untold: readonly string[];
+}
+
 /** A guest of the fake world as a machine: what it was told, for tests to look at. */
 export class FakeSystem {
   /** Bytes that went into its random number generator. */
@@ -22,6 +32,17 @@ export class FakeSystem {
   readonly files = new Map<string, { readonly file: GuestFile; readonly content: Uint8Array }>();
   readonly #untold = new Set<string>();
   readonly #waiting = new Set<{ readonly resolve: (id: string) => void; readonly reject: (error: Error) => void }>();
+
+  save(): SavedSystem {
+    const { randomBytes, time, canProbe, tracing, files } = this;
+    return { randomBytes, time, canProbe, tracing, files: new Map(files), untold: [...this.#untold] };
+  }
+
+  restore({ randomBytes, time, canProbe, tracing, files, untold }: SavedSystem): void {
+    Object.assign(this, { randomBytes, time, canProbe, tracing });
+    for (const [path, file] of files) this.files.set(path, file);
+    for (const id of untold) this.#untold.add(id);
+  }
 
   /** @throws AGENT_FAILED for what a sandbox cannot be given. */
   checkSandbox({ dns = [], guestHookPath = "/", kernelModules = [] }: GuestSandboxOptions): void {

@@ -17,6 +17,11 @@ export class FakeVcpus {
     return this.#online;
   }
 
+  /** As many as ran when the VM was saved. */
+  restore(online: number): void {
+    this.#online = online;
+  }
+
   /** At most so many more. */
   bringOnline(count: number): void {
     this.#online = Math.min(this.online + count, this.#size.vcpus);

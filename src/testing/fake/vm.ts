@@ -4,6 +4,7 @@ import { throwIfSignalled, unlessAborted } from "./aborting.ts";
 import { type FakeDisk, pluggedDisk } from "./disks.ts";
 import { FakeGuest } from "./guest.ts";
 import type { FakePrograms } from "./programs.ts";
+import { restoreGuest, type SavedVm } from "./saved.ts";
 import { FakeSize } from "./size.ts";
 
 /** One VM of the fake world. It stays, as `ended`, until it is released, as a process stays until it is reaped. */
@@ -26,10 +27,16 @@ export class FakeVm {
   #resumed: Promise<void> = Promise.resolve();
   #resume: () => void = () => {};
 
-  constructor(intent: VmIntent, programs: FakePrograms) {
+  /** One that boots, or, with `saved`, goes on from there. */
+  constructor(intent: VmIntent, programs: FakePrograms, saved?: SavedVm) {
     this.intent = intent;
     this.size = new FakeSize(intent);
     this.guest = new FakeGuest(this, programs);
+    for (const { intent: disk, guest, bytes } of saved?.disks ?? []) {
+      const plugged = intent.plugged?.disks.find(({ id }) => id === disk.id);
+      if (plugged) this.disks.set(disk.id, { intent: { ...disk, ...plugged }, guest, bytes });
+    }
+    if (saved) restoreGuest(this.guest, saved.guest, programs);
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });

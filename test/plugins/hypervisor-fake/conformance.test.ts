@@ -19,7 +19,15 @@ hypervisorSuite(
 
 hypervisorSuite(
   "one that can do nothing but boot",
-  () => fakeHypervisorFixture((same) => same, { pause: false, shareHotplug: false, resize: false, diskDrivers: [] }),
+  () =>
+    fakeHypervisorFixture((same) => same, {
+      pause: false,
+      shareHotplug: false,
+      resize: false,
+      templates: false,
+      snapshots: false,
+      diskDrivers: [],
+    }),
   { suite: s },
 );
 

@@ -137,9 +137,10 @@ s.test("memory does not move while the guest is paused: a growth goes on when it
 s.test("each capability can be taken away, and with it what it stands for", async () => {
   await using w = await fakeWorld();
   const { world } = w;
-  const plugin = hypervisorFake({ world, pause: false, shareHotplug: false, resize: false, diskDrivers: [] });
+  const none = { pause: false, shareHotplug: false, resize: false, templates: false, snapshots: false };
+  const plugin = hypervisorFake({ world, ...none, diskDrivers: [] });
   const bare = await providerOf<Hypervisor>(plugin, "hypervisor", "fake");
-  assert.equal(bare.capabilities, { pause: false, shareHotplug: false, resize: false });
+  assert.equal(bare.capabilities, none);
   assert.equal(Object.keys(bare.holdings), ["vm"]);
   const view = await bare.connect(await bare.holdings.vm.acquire(w.vmIntent("web"), quietCall()), quietCall());
   assert.is(view.sizing, undefined);

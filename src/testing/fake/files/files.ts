@@ -12,6 +12,7 @@ import { FILE_PIECE_BYTES } from "../../../contracts/agent-files.ts";
 import type { OciSpec } from "../../../contracts/oci.ts";
 import { identityOf, isBelow, regular, setAttributes, statOf } from "./nodes.ts";
 import {
+  copyDirectory,
   type FakeDirectory,
   type FakeFound,
   type FakeNode,
@@ -35,7 +36,7 @@ interface Staged {
 
 /** The files of one container in the fake world: in memory, with what the guest's kernel and agent refuse. */
 export class FakeFiles {
-  readonly #root = newDirectory();
+  readonly #root: FakeDirectory;
   readonly #spec: OciSpec;
   /** Mounts are there while its process runs. */
   readonly #runs: () => boolean;
@@ -43,13 +44,21 @@ export class FakeFiles {
   readonly #watches = new Map<string, { readonly directory: FakeDirectory; readonly watch: FakeWatch }>();
   #tokens = 0;
 
-  constructor(spec: OciSpec, runs: () => boolean) {
+  /** With `saved`, those of a container that was saved. */
+  constructor(spec: OciSpec, runs: () => boolean, saved?: FakeDirectory) {
     this.#spec = spec;
     this.#runs = runs;
+    this.#root = saved ? copyDirectory(saved) : newDirectory();
+    if (saved) return;
     for (const program of ["cat", "sh", "sleep", "true"]) this.#seed(`/bin/${program}`, newFile(Buffer.from("fake\n"), 0o755));
     this.#seed("/etc/passwd", newFile(Buffer.from("root:x:0:0:root:/:/bin/sh\n")));
     this.#seed("/tmp", newDirectory(0o1777));
     for (const { destination } of spec.mounts) this.#seed(destination, newDirectory());
+  }
+
+  /** A copy of all of them. What was being written in pieces, and the watches, are not in it. */
+  save(): FakeDirectory {
+    return copyDirectory(this.#root);
   }
 
   stat(place: Place, { follow }: { readonly follow: boolean }): FileStat {

@@ -59,6 +59,18 @@ export function newDirectory(mode = 0o755): FakeDirectory {
   return { type: "directory", entries: new Map(), ...attributes(mode) };
 }
 
+/** A copy that shares nothing with it. A file of several names is one in the copy, too. */
+export function copyDirectory(directory: FakeDirectory, copies = new Map<FakeNode, FakeNode>()): FakeDirectory {
+  const entries = [...directory.entries].map(([name, node]): [string, FakeNode] => [name, copyNode(node, copies)]);
+  return { ...directory, entries: new Map(entries) };
+}
+
+function copyNode(node: FakeNode, copies: Map<FakeNode, FakeNode>): FakeNode {
+  const copy = copies.get(node) ?? (node.type === "directory" ? copyDirectory(node, copies) : { ...node }); // a file's data is replaced, never changed
+  copies.set(node, copy);
+  return copy;
+}
+
 export function newLink(target: string): FakeLink {
   return { type: "link", target, ...attributes(0o777) };
 }
