@@ -35,7 +35,7 @@ export const hypervisorFake = definePlugin<HypervisorFakeOptions>(
       },
       planner,
     }));
-    ctx.provide("guest", "none", () => noGuest(world));
+    ctx.provide("guest", "none", () => noGuest(world, traits.cloneable));
   },
 );
 

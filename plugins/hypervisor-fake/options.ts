@@ -14,6 +14,11 @@ export interface HypervisorFakeOptions {
   readonly templates?: boolean;
   /** A VM can be saved whole, and another go on from there; `true` by default. */
   readonly snapshots?: boolean;
+  /**
+   * The guest can take on a new identity, so that sandboxes go on from templates by themselves; `false` by default, since a boot costs nothing here and a test
+   * that counts calls wants no others.
+   */
+  readonly cloneable?: boolean;
   /** How disks are plugged in, the preferred way first; both by default, and with none no disk can be. */
   readonly diskDrivers?: readonly DiskDriver[];
   /** What becomes of a vCPU that is not wanted: `park` (the default) leaves it plugged, as QEMU's emulation must; `unplug` takes it away. */
@@ -26,7 +31,7 @@ export interface HypervisorFakeOptions {
 export type Traits = Required<Omit<HypervisorFakeOptions, "world" | "planner">>;
 
 export function traitsOf(options: HypervisorFakeOptions): Traits {
-  const { pause = true, shareHotplug = true, resize = true, templates = true, snapshots = true } = options;
+  const { pause = true, shareHotplug = true, resize = true, templates = true, snapshots = true, cloneable = false } = options;
   const { diskDrivers = ["virtio-scsi", "virtio-blk"], vcpuRemoval = "park" } = options;
-  return { pause, shareHotplug, resize, templates, snapshots, diskDrivers, vcpuRemoval };
+  return { pause, shareHotplug, resize, templates, snapshots, cloneable, diskDrivers, vcpuRemoval };
 }

@@ -18,6 +18,7 @@ export interface TemplatesOptions {
 /** What the engine works with. */
 export interface TemplatesConfig {
   readonly enabled: boolean;
+  /** Forks pass through it, too, with templates or without. */
   readonly directory: string;
   readonly keep: number;
 }
@@ -34,7 +35,8 @@ export const templatesSchema = z.union(
 export function templatesConfig(given: unknown, root: string): TemplatesConfig {
   const { templates = true } = validate(z.strictObject({ templates: templatesSchema.optional() }), { templates: given }, "engine");
   const { directory, keep = KEPT }: TemplatesOptions = typeof templates === "object" ? templates : {};
-  return { enabled: templates !== false, directory: directory === undefined ? usualDirectory(root) : resolve(directory), keep };
+  if (templates === false) return { enabled: false, directory: join(root, "templates"), keep };
+  return { enabled: true, directory: directory === undefined ? usualDirectory(root) : resolve(directory), keep };
 }
 
 /** What `$TAPVISOR_TEMPLATES` says: `off`, or a directory. */

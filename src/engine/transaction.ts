@@ -127,20 +127,25 @@ export class Transaction<in Step extends string> {
     return (name, release) => this.defer(step, `hook:${name}`, release);
   }
 
-  /** Releases what this transaction acquired in the given steps, for a retry inside it. @throws the first failure. */
+  /** Releases what this transaction acquired in the given steps, where it needs it no more. @throws RELEASE_INCOMPLETE. */
   async undo(...steps: readonly Step[]): Promise<void> {
     const mine = (holding: Holding) => holding.id >= this.#first && (steps as readonly string[]).includes(holding.step);
     const { left } = await releaseHoldings(this.#scope, mine);
-    if (left[0])
-      throw new TapvisorError("INTERNAL", `Cannot start over: ${left[0].step} could not be released: ${left[0].reason}`, { data: {} });
+    if (!left[0]) return;
+    const { name, sandbox } = this.#operation;
+    const why = `Cannot go on with ${name} of "${sandbox}": ${left[0].step} could not be released: ${left[0].reason}`;
+    throw new TapvisorError("RELEASE_INCOMPLETE", why, { data: { id: sandbox, left } });
   }
 
   /** What the given step has made is the caller's from here on: it stays when the sandbox goes. */
   async handOut(step: Step): Promise<void> {
     const { journal } = this.#scope;
-    const mine = journal.record.holdings.filter((holding) => holding.id >= this.#first && holding.step === step);
-    for (const holding of mine) journal.drop(holding);
-    await journal.save();
+    const before = journal.record.holdings;
+    journal.record.holdings = before.filter((holding) => holding.id < this.#first || holding.step !== step);
+    await journal.save().catch((error) => {
+      journal.record.holdings = before; // as stored: it is still to be released
+      throw error;
+    });
   }
 
   #intended(step: Step, from: { readonly owner: string; readonly kind: string }, intent: Json) {
@@ -167,7 +172,9 @@ export class Transaction<in Step extends string> {
         ...(failure ? { failure } : {}),
       }),
     );
-    error.rollback = rollback;
+    // What an operation inside this one has undone and left is told, too.
+    const { undone = [], left = [] } = error.rollback ?? {};
+    error.rollback = { undone: [...undone, ...rollback.undone], left: [...left, ...rollback.left] };
     // The first error stays the error: an old record names what has been released, and releasing that again is harmless.
     await this.#scope.journal
       .save()

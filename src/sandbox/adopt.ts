@@ -78,7 +78,7 @@ export async function resumeContainers(sb: SandboxContext): Promise<void> {
 }
 
 /** Follows the containers that ran when the last owner let go; one that has ended meanwhile tells its exit code at once. */
-function followContainers(sb: SandboxContext): void {
+export function followContainers(sb: SandboxContext): void {
   for (const { id, state } of Object.values(sb.journal.record.containers)) {
     if ((state !== "running" && state !== "paused") || sb.processes.has(id)) continue;
     const process = followProcess(sb.guest.client, { container: id, exec: id }, !sb.journal.record.config.detached, sb.log);

@@ -2,19 +2,20 @@ import { mkdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
+import type { VmGrant } from "../contracts/hypervisor.ts";
 import { identifyDevice } from "../device/identify.ts";
 import type { EngineContext, SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import { Journal } from "../engine/journal.ts";
 import { type Transaction, transact } from "../engine/transaction.ts";
-import { resumeContainers } from "../sandbox/adopt.ts";
+import { followContainers } from "../sandbox/adopt.ts";
 import { sandboxContext } from "../sandbox/context.ts";
 import { launchAndConnect } from "../sandbox/launch.ts";
 import { forget, newRecord } from "../sandbox/new-record.ts";
 import { runDirectoryOf } from "../sandbox/paths.ts";
 import { moveSandbox } from "../sandbox/state.ts";
 import { renewIdentity } from "../template/renew.ts";
-import { carry, type MovedDisk, pluggedIn } from "./carry.ts";
+import { carry, type MovedDisk, type MovedDisks, pluggedIn } from "./carry.ts";
 import { copyDisk, linkDisk } from "./copy-disk.ts";
 import { ownDisksOf, type SnapshotFilesIntent } from "./files.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -33,6 +34,8 @@ export const RESTORE_STEPS = [
   "let-go-on",
   "commit",
 ] as const;
+/** The step that what was carried over is said to have been acquired in. */
+const CARRIED_STEP: RestoreStep = "carry-over";
 type RestoreStep = (typeof RESTORE_STEPS)[number];
 
 export interface RestoreRequest {
@@ -56,20 +59,28 @@ export async function restoreSandbox(
   const sb = sandboxContext(engine, Journal.draft(engine.store, await newRecord(engine, config)));
   try {
     await transact(sb, { name: "restore sandbox", steps: RESTORE_STEPS, sandbox: id, signal }, async (tx) => {
-      await tx.run("record", DEADLINES.release, () => sb.journal.store());
-      const snapshot = "record" in from ? from : await takeInto(tx, from);
-      await goOn(sb, tx, snapshot);
-      if (!("record" in from)) await tx.undo("make-snapshot-files");
-      await tx.run("commit", DEADLINES.release, () => moveSandbox(sb, "ready"));
-      if (snapshot.record.state === "running") await moveSandbox(sb, "running");
-      await engine.hooks.notify("afterCreate", { sandbox: id });
+      try {
+        await restore(sb, tx, from);
+      } catch (error) {
+        dropCarried(sb);
+        throw error;
+      }
     });
     return sb;
   } catch (error) {
-    for (const process of sb.processes.values()) process.close();
     await forget(sb, error);
     throw error;
   }
+}
+
+async function restore(sb: SandboxContext, tx: Transaction<RestoreStep>, from: RestoreRequest["from"]): Promise<void> {
+  await tx.run("record", DEADLINES.release, () => sb.journal.store());
+  const snapshot = "record" in from ? from : await takeInto(tx, from);
+  await goOn(sb, tx, snapshot);
+  if (!("record" in from)) await tx.undo("make-snapshot-files");
+  await tx.run("commit", DEADLINES.release, () => moveSandbox(sb, "ready"));
+  if (snapshot.record.state === "running") await moveSandbox(sb, "running");
+  await sb.hooks.notify("afterCreate", { sandbox: sb.id });
 }
 
 async function takeInto(tx: Transaction<RestoreStep>, { directory, take }: Exclude<RestoreRequest["from"], Snapshot>): Promise<Snapshot> {
@@ -88,26 +99,45 @@ async function goOn(sb: SandboxContext, tx: Transaction<RestoreStep>, snapshot: 
   const vm = await launchAndConnect(sb, tx, { config: record.config, boot: snapshot.boot, runDirectory, from });
   const renewed = await tx.run("renew-identity", DEADLINES.agent, (signal) => renewIdentity(sb, { signal, log: sb.log }));
   record.origin = { from: "snapshot", of: snapshot.record.id, ...renewed };
+  await carryOver(sb, tx, snapshot, vm, moved);
+}
+
+/** What was carried over is in the VM, and goes with it. */
+function dropCarried(sb: SandboxContext): void {
+  const { record } = sb.journal;
+  for (const process of sb.processes.values()) process.close();
+  sb.processes.clear();
+  for (const holding of record.holdings.filter(({ step }) => step === CARRIED_STEP)) sb.journal.drop(holding);
+  Object.assign(record, { containers: {}, devices: {} });
+  delete record.granted;
+}
+
+async function carryOver(
+  sb: SandboxContext,
+  tx: Transaction<RestoreStep>,
+  snapshot: Snapshot,
+  vm: VmGrant,
+  moved: MovedDisks,
+): Promise<void> {
+  const { journal } = sb;
   await tx.run("carry-over", DEADLINES.agent, async (signal) => {
     const { holdings, ...carried } = carry(snapshot.record, { sandbox: sb.id, vm, moved });
-    Object.assign(record, carried);
-    for (const holding of holdings)
-      sb.journal.update(sb.journal.intend(holding), {
-        status: holding.status,
-        ...(holding.grant === undefined ? {} : { grant: holding.grant }),
-      });
-    await sb.journal.save();
+    Object.assign(journal.record, carried);
+    for (const { status, grant, ...holding } of holdings) {
+      journal.update(journal.intend({ ...holding, step: CARRIED_STEP }), { status, ...(grant === undefined ? {} : { grant }) });
+    }
+    await journal.save();
     sb.guest.details = await sb.guest.client.guestDetails({ signal, log: sb.log });
   });
   await tx.run("let-go-on", DEADLINES.agent, async (signal) => {
-    await resumeContainers(sb); // followed before they run: nothing they say is missed
-    const running = Object.values(record.containers).filter(({ state }) => state === "running");
+    followContainers(sb); // followed before they run: nothing they say is missed
+    const running = Object.values(journal.record.containers).filter(({ state }) => state === "running");
     for (const { id } of running) await sb.guest.client.resumeContainer(id, { signal, log: sb.log });
   });
 }
 
 /** Puts the disks that it writes to where they stay as long as it is there, and says where each is now. */
-async function placeDisks(sb: SandboxContext, { disks }: Snapshot, signal: AbortSignal): Promise<ReadonlyMap<string, MovedDisk>> {
+async function placeDisks(sb: SandboxContext, { disks }: Snapshot, signal: AbortSignal): Promise<MovedDisks> {
   const directory = ownDisksOf(sb.engine.root, sb.id);
   const moved = new Map<string, MovedDisk>();
   for (const { path, copy, readonly } of disks) {

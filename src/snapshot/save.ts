@@ -2,12 +2,12 @@ import { resolve } from "node:path";
 import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
-import { transact } from "../engine/transaction.ts";
+import { type Transaction, transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
 import { type SnapshotFilesIntent, snapshotFilesIn } from "./files.ts";
 import { savedOn, writeManifest } from "./manifest.ts";
-import { TAKE_SNAPSHOT_STEPS, take } from "./take.ts";
+import { orFailed, TAKE_SNAPSHOT_STEPS, take } from "./take.ts";
 import { refuseUncarried } from "./uncarried.ts";
 
 /** The steps of saving a sandbox to a directory, in order. */
@@ -20,7 +20,7 @@ export function saveSnapshot(sb: SandboxContext, path: string, signal: AbortSign
     requireSandbox(sb, "snapshot", "ready", "running");
     await refuseUncarried(sb, "snapshot");
     const operation = { name: "save snapshot", steps: SAVE_SNAPSHOT_STEPS, sandbox: sb.id, signal };
-    await transact(sb, operation, async (tx) => {
+    const save = async (tx: Transaction<(typeof SAVE_SNAPSHOT_STEPS)[number]>) => {
       const intent: SnapshotFilesIntent = { directory: files.directory };
       await tx.acquire("make-snapshot-files", { owner: ENGINE, kind: "snapshot-files" }, intent, DEADLINES.release);
       const snapshot = await take(sb, tx, files);
@@ -28,6 +28,7 @@ export function saveSnapshot(sb: SandboxContext, path: string, signal: AbortSign
         await writeManifest(files, snapshot, await savedOn(sb.engine, snapshot.boot, { signal: inner, log: sb.log }));
       });
       await tx.handOut("make-snapshot-files");
-    });
+    };
+    await orFailed(sb, () => transact(sb, operation, save));
   });
 }

@@ -7,7 +7,7 @@ import { ENGINE } from "../engine/holders.ts";
 import type { SandboxRecord } from "../engine/record.ts";
 import { type Transaction, transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
-import { requireSandbox } from "../sandbox/state.ts";
+import { requireSandbox, restoreSandbox } from "../sandbox/state.ts";
 import { vmGrantOf } from "../sandbox/vm-grant.ts";
 import { copyDisk, linkDisk } from "./copy-disk.ts";
 import type { SavedDisk, Snapshot } from "./snapshot.ts";
@@ -33,8 +33,19 @@ export function takeSnapshot(sb: SandboxContext, verb: string, place: SnapshotPl
     requireSandbox(sb, verb, "ready", "running");
     await refuseUncarried(sb, verb);
     const operation = { name: "take snapshot", steps: TAKE_SNAPSHOT_STEPS, sandbox: sb.id, signal };
-    return transact(sb, operation, (tx) => take(sb, tx, place));
+    return orFailed(sb, () => transact(sb, operation, (tx) => take(sb, tx, place)));
   });
+}
+
+/** A sandbox whose processes could not be let go on again has failed. */
+export async function orFailed<T>(sb: SandboxContext, work: () => Promise<T>): Promise<T> {
+  const before = sb.journal.record.state;
+  try {
+    return await work();
+  } catch (error) {
+    await restoreSandbox(sb, before, error);
+    throw error;
+  }
 }
 
 /** The same, among the steps of an operation that has the sandbox to itself. */

@@ -18,6 +18,7 @@ export interface FakeEngine extends AsyncDisposable {
   readonly image: string;
   readonly otherImage: string;
   readonly directory: string;
+  readonly templates: NonNullable<EngineOptions["templates"]>;
   /** The script dies as by `kill -9`: its VMs and connections end, and nothing of its engine runs any more. */
   killScript(): void;
   /** Everything that is held anywhere: the world, the records, the files. */
@@ -29,6 +30,8 @@ export interface Everything {
   readonly records: readonly SandboxRecord[];
   /** Below the directory of the sandboxes' sockets and logs. */
   readonly files: readonly string[];
+  /** What is kept of saved VMs but for whole templates: uses of them, what is being made, disks that were copied, snapshots. */
+  readonly saved: readonly string[];
 }
 
 export interface FakeEngineOptions {
@@ -43,7 +46,7 @@ export interface FakeEngineOptions {
   readonly templates?: boolean;
 }
 
-const HYPERVISOR = { vcpuRemoval: "unplug" } as const;
+const HYPERVISOR = { vcpuRemoval: "unplug", cloneable: true } as const;
 
 /** An engine on the fakes, with a root of its own. */
 export async function fakeEngine({
@@ -61,10 +64,11 @@ export async function fakeEngine({
   const images = ["disk.img", "other.img"].map((name) => join(directory.path, name)) as [string, string];
   for (const path of images) await writeFile(path, Buffer.alloc(4096));
   const root = join(directory.path, "root");
+  const kept = templates && { directory: join(root, "templates") };
   const engine = await createEngine({
     preset: presetFake({ world, state, hypervisor: HYPERVISOR, ...preset }),
     root,
-    templates: templates && { directory: join(root, "templates") },
+    templates: kept,
     plugins: [...(injector?.plugins(state) ?? []), ...plugins],
     ...(injector ? { probe: injector.probe, releaseTimeoutMs: injector.releaseTimeoutMs } : {}),
     ...options,
@@ -78,6 +82,7 @@ export async function fakeEngine({
     image: images[0],
     otherImage: images[1],
     directory: directory.path,
+    templates: kept,
     killScript() {
       dead = true;
       world.killScript();
@@ -85,7 +90,7 @@ export async function fakeEngine({
     async everything() {
       const files = await readdir(join(root, "run"), { recursive: true }).catch(() => []);
       const records = state.ids().map((id) => withoutCounters(state.get(id) as unknown as SandboxRecord));
-      return { world: world.snapshot(), records, files: files.sort() };
+      return { world: world.snapshot(), records, files: files.sort(), saved: await savedBelow(directory.path) };
     },
     async [Symbol.asyncDispose]() {
       if (!dead) await engine.close();
@@ -94,13 +99,19 @@ export async function fakeEngine({
   };
 }
 
+async function savedBelow(directory: string): Promise<string[]> {
+  const names = await readdir(directory, { recursive: true }).catch(() => []);
+  const whole = /^root\/templates(\/[0-9a-f]{64}(\/(memory|state|manifest\.json|users))?)?$|^root\/disks$/;
+  return names.filter((name) => /^(root\/(templates|disks)|saved)(\/|$)/.test(name) && !whole.test(name)).sort();
+}
+
 /** What a later process sees: the same host and records, an engine of its own, and every recorded owner dead. */
-export async function laterProcess({ world, state, directory }: FakeEngine): Promise<Engine> {
+export async function laterProcess({ world, state, directory, templates }: FakeEngine): Promise<Engine> {
   for (const id of state.ids()) {
     const record = state.get(id) as { owner?: { pid: number; startTime: string } | null };
     if (record.owner) state.set(id, { ...record, owner: { ...record.owner, pid: 2 ** 22, startTime: "0" } } as never);
   }
-  return createEngine({ preset: presetFake({ world, state, hypervisor: HYPERVISOR }), root: join(directory, "root") });
+  return createEngine({ preset: presetFake({ world, state, hypervisor: HYPERVISOR }), root: join(directory, "root"), templates });
 }
 
 /** What a VM has is recorded when it first changes. Ids of holdings count up for ever, so that they are never reused: they are no part of what is held. */

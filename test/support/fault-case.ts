@@ -18,7 +18,7 @@ export type Finish = "again" | "gc";
 /** Lives through one operation that goes wrong as told, and checks everything that must hold then. */
 export async function liveThrough(scenario: Scenario, faults: readonly Fault[], finish: Finish): Promise<CaseResult> {
   const injector = new Injector();
-  const fake = await fakeEngine({ injector });
+  const fake = await fakeEngine({ injector, templates: scenario.templates ?? false });
   const wrong: string[] = [];
   const check = (right: boolean, what: string) => void (right || wrong.push(what));
   let trace: readonly string[] = [];
@@ -71,7 +71,7 @@ export async function quiet(): Promise<void> {
 
 function leftOf(error: TapvisorError | undefined): readonly LeftHolding[] {
   if (!error) return [];
-  if (isTapvisorError(error) && error.code === "RELEASE_INCOMPLETE") return error.data.left;
+  if (isTapvisorError(error) && error.code === "RELEASE_INCOMPLETE" && !error.rollback) return error.data.left;
   return error.rollback?.left ?? [];
 }
 
@@ -109,7 +109,7 @@ function compareLeft(left: readonly LeftHolding[], { records }: Everything, scen
 /** The same script goes on: what is failed is deleted, then the operation is done again under the same id. */
 async function goOn(scenario: Scenario, fake: FakeEngine, act: Act, failed: boolean): Promise<string[]> {
   if (failed) {
-    if (fake.state.ids().length > 0 && scenario.name === "create sandbox") await fake.engine.gc();
+    if (scenario.makes) await fake.engine.gc();
     const sandbox = fake.state.has("box") ? await fake.engine.sandbox("box") : undefined;
     const creates = ["create container", "run container"].includes(scenario.name);
     for (const container of sandbox?.containers() ?? []) if (creates || container.state === "failed") await container.delete();
@@ -137,9 +137,10 @@ async function collectLater(fake: FakeEngine): Promise<string[]> {
   return wrong;
 }
 
-function isEmpty({ world, records, files }: Everything, when: string): string[] {
-  if (world.vms.length === 0 && records.length === 0 && files.length === 0) return [];
-  return [`${when} there is still ${JSON.stringify({ vms: world.vms, records, files })}`];
+function isEmpty({ world, records, files, saved }: Everything, when: string): string[] {
+  const own = saved.filter((name) => !name.startsWith("saved")); // a snapshot that was saved is the user's
+  if (world.vms.length === 0 && records.length === 0 && files.length === 0 && own.length === 0) return [];
+  return [`${when} there is still ${JSON.stringify({ vms: world.vms, records, files, own })}`];
 }
 
 function difference(before: unknown, after: unknown): string {

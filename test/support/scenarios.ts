@@ -6,6 +6,9 @@ import { ADD_DEVICE_STEPS } from "../../src/device/sandbox-devices.ts";
 import type { ContainerRecord } from "../../src/engine/record.ts";
 import { CREATE_SANDBOX_STEPS } from "../../src/sandbox/create.ts";
 import { START_SANDBOX_STEPS } from "../../src/sandbox/start.ts";
+import { RESTORE_STEPS } from "../../src/snapshot/restore.ts";
+import { SAVE_SNAPSHOT_STEPS } from "../../src/snapshot/save.ts";
+import { BUILD_TEMPLATE_STEPS } from "../../src/template/build.ts";
 import type { Everything, FakeEngine } from "./fake-engine.ts";
 
 /** One operation: how the world is prepared for it, and how it is done. */
@@ -18,6 +21,10 @@ export interface Scenario {
    * doing it again gets to the end.
    */
   readonly failure: "back" | "onward";
+  /** Sandboxes go on from templates. */
+  readonly templates?: true;
+  /** What it makes is no sandbox that can be opened when it failed: `gc` takes away what is left of it. */
+  readonly makes?: true;
   /** `false`: what one fault shows is enough, since another scenario has the pairs. */
   readonly pairs?: false;
   prepare(fake: FakeEngine): Promise<Act>;
@@ -36,6 +43,16 @@ const full = (fake: FakeEngine, command?: readonly string[]) => ({
   resources: { vcpus: 2, memory: "256MiB" },
   devices: [{ path: fake.image, target: "/dev/data" }],
 });
+
+const FROM_TEMPLATE = { template: true, boot: { retries: 0 } } as const;
+
+/** With a container that runs on a disk and writes to another, as can be carried over. */
+async function diskSandbox(fake: FakeEngine): Promise<Sandbox> {
+  const sandbox = await runningSandbox(fake);
+  const disks = { rootfs: { block: fake.image, fstype: "ext4" }, devices: [{ path: fake.otherImage, target: "/dev/data" }] };
+  await sandbox.run({ id: "web", command: ["sleep", "60"], resources: { vcpus: 2, memory: "256MiB" }, ...disks });
+  return sandbox;
+}
 
 async function runningSandbox({ engine }: FakeEngine): Promise<Sandbox> {
   return engine.runSandbox({ id: "box", boot: { retries: 0 } });
@@ -106,6 +123,7 @@ function withoutContainers({ world, records, files }: Everything): unknown {
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: "create sandbox",
+    makes: true,
     steps: CREATE_SANDBOX_STEPS,
     failure: "back",
     prepare:
@@ -130,6 +148,58 @@ export const SCENARIOS: readonly Scenario[] = [
       const sandbox = await engine.createSandbox({ id: "box", boot: { retries: 0 } });
       await sandbox.stop();
       return (signal) => sandbox.start(cancel(signal));
+    },
+  },
+  {
+    name: "create sandbox from a template",
+    makes: true,
+    steps: CREATE_SANDBOX_STEPS,
+    failure: "back",
+    templates: true,
+    async prepare({ engine }) {
+      await engine.buildTemplate(FROM_TEMPLATE);
+      return (signal) => engine.createSandbox({ ...FROM_TEMPLATE, id: "box" }, cancel(signal));
+    },
+  },
+  {
+    name: "start stopped sandbox from a template",
+    steps: START_SANDBOX_STEPS,
+    failure: "back",
+    templates: true,
+    async prepare({ engine }) {
+      const sandbox = await engine.createSandbox({ ...FROM_TEMPLATE, id: "box" });
+      await sandbox.stop();
+      return (signal) => sandbox.start(cancel(signal));
+    },
+  },
+  {
+    name: "build template",
+    makes: true,
+    steps: BUILD_TEMPLATE_STEPS,
+    failure: "back",
+    templates: true,
+    async prepare({ engine }) {
+      await engine.buildTemplate({ memory: "256MiB" }); // so that its directory is there before and after
+      return (signal) => engine.buildTemplate(FROM_TEMPLATE, cancel(signal));
+    },
+  },
+  {
+    name: "fork sandbox",
+    makes: true,
+    steps: RESTORE_STEPS,
+    failure: "back",
+    async prepare(fake) {
+      const sandbox = await diskSandbox(fake);
+      return (signal) => sandbox.fork({ id: "copy", ...cancel(signal) });
+    },
+  },
+  {
+    name: "save snapshot",
+    steps: SAVE_SNAPSHOT_STEPS,
+    failure: "back",
+    async prepare(fake) {
+      const sandbox = await diskSandbox(fake);
+      return (signal) => sandbox.snapshot(`${fake.directory}/saved`, cancel(signal));
     },
   },
   {

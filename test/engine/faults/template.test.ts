@@ -1,0 +1,3 @@
+import { sweepFaults } from "../../support/fault-sweep.ts";
+
+sweepFaults("faults while a template is built", ["build template"]);
