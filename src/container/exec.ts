@@ -51,7 +51,7 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<OutputLine>,
     const running = startProcess(sb, this.#where, config, options.signal);
     this.started = running.then(() => {});
     this.started.catch(() => {}); // whoever waits for the process gets it
-    this.#process = followProcess(whenIt(running), this.#where, true, sb.log);
+    this.#process = followProcess(whenIt(running, offersStreams(sb)), this.#where, true, sb.log);
     this.#ended = this.#guard(config.timeoutMs, options.signal);
     this.#ended.catch(() => {});
     if (config.input) this.#process.stdin.end(config.input);
@@ -183,12 +183,18 @@ async function startProcess(
   return client;
 }
 
-/**
- * A client whose calls wait until the process has started. Its output is asked for piece by piece: with fifty processes at once, one whose output came by a
- * data stream, which is opened after the start, was once seen to be empty.
- */
-function whenIt(running: Promise<AgentClient>): FollowCalls {
+/** Where the guest cannot be reached the process does not start. */
+function offersStreams({ guest }: SandboxContext): boolean {
+  return guest.isConnected && guest.client.openOutput !== undefined && guest.client.openInput !== undefined;
+}
+
+/** A client whose calls wait until the process has started. */
+function whenIt(running: Promise<AgentClient>, streams: boolean): FollowCalls {
   return {
+    ...(streams && {
+      openOutput: async (...given) => (await running).openOutput?.(...given),
+      openInput: async (...given) => (await running).openInput?.(...given),
+    }),
     readStdout: async (...given) => (await running).readStdout(...given),
     readStderr: async (...given) => (await running).readStderr(...given),
     writeStdin: async (...given) => (await running).writeStdin(...given),

@@ -5,7 +5,7 @@ import { DEADLINES } from "../limits.ts";
 import type { OpenedStream } from "./open.ts";
 
 /** Writes to a data stream; a write ends when the agent has acknowledged it. */
-export function inputOver({ stream, subject, broken }: OpenedStream): GuestInput {
+export function inputOver({ stream, subject, first, broken }: OpenedStream): GuestInput {
   const reader = new AcknowledgementReader();
   let sent = 0;
   let acknowledged = 0;
@@ -14,7 +14,7 @@ export function inputOver({ stream, subject, broken }: OpenedStream): GuestInput
   const wake = () => {
     for (const look of [...waiting]) look();
   };
-  stream.on("data", (chunk: Buffer) => {
+  const hear = (chunk: Buffer) => {
     const bytes = reader.push(chunk);
     if (bytes !== undefined && acknowledged + bytes <= sent) acknowledged += bytes;
     else {
@@ -22,8 +22,9 @@ export function inputOver({ stream, subject, broken }: OpenedStream): GuestInput
       stream.destroy();
     }
     wake();
-  });
-  stream.on("end", wake).on("close", wake);
+  };
+  if (first.length > 0) hear(first);
+  stream.on("data", hear).on("end", wake).on("close", wake);
 
   /** Waits until `done`, the agent's end of the stream, or its break. */
   const until = (done: () => boolean, signal: AbortSignal) =>

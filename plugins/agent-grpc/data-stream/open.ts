@@ -12,6 +12,8 @@ export interface OpenedStream {
   readonly stream: Duplex;
   /** What it carries, as it stands in an error: `stdout of container "web"`. */
   readonly subject: string;
+  /** What came together with the agent's answer: it stands before all that the stream still has. */
+  readonly first: Buffer;
   /** Why it broke: the link is over, or else the agent has reset the stream. */
   broken(): TapvisorError;
 }
@@ -25,19 +27,23 @@ export async function openDataStream(link: Link, request: DataStreamRequest, { s
   stream.on("error", () => {}); // whoever reads or writes gets `broken`
   const forget = link.onOver(() => stream.destroy());
   stream.once("close", forget);
-  const opened = { stream, subject, broken: () => link.over() ?? whyBroken(link, stream, subject) };
+  const opening = { stream, subject, broken: () => link.over() ?? whyBroken(link, stream, subject) };
   try {
     stream.write(encodePreamble(request));
     const wait = { what: `the agent to open ${subject}`, timeoutMs: DEADLINES.OpenStream, signal };
-    await withDeadline(wait, (inner) => readAnswer(opened, inner));
-    return opened;
+    const first = await withDeadline(wait, (inner) => readAnswer(opening, inner));
+    return { ...opening, first };
   } catch (error) {
     stream.destroy();
     throw error;
   }
 }
 
-async function readAnswer({ stream, subject, broken }: OpenedStream, signal: AbortSignal): Promise<void> {
+/**
+ * Reads the answer and gives what came behind it. That cannot go back into the stream: when the end came with it, too, as of a process that has ended
+ * before, the stream has ended by now and takes nothing any more.
+ */
+async function readAnswer({ stream, subject, broken }: Omit<OpenedStream, "first">, signal: AbortSignal): Promise<Buffer> {
   let seen: Buffer = Buffer.alloc(0);
   for (;;) {
     const chunk = await nextChunk(stream, signal, broken);
@@ -50,9 +56,7 @@ async function readAnswer({ stream, subject, broken }: OpenedStream, signal: Abo
     const answer = parseAnswer(line.text);
     if (!answer) throw wrong(`answer about ${subject}`, guestText(line.text, 256), "ok or a status");
     if ("status" in answer) throw refused(subject, answer.status, answer.text);
-    const rest = seen.subarray(seen.indexOf("\n") + 1);
-    if (rest.length > 0) stream.unshift(rest);
-    return;
+    return seen.subarray(seen.indexOf("\n") + 1);
   }
 }
 

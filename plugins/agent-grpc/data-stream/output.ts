@@ -7,7 +7,8 @@ import type { OpenedStream } from "./open.ts";
 const NO_BYTES = new Uint8Array(0);
 
 /** Reads a data stream and acknowledges what its reader takes. */
-export function outputOver({ stream, broken }: OpenedStream): GuestOutput {
+export function outputOver({ stream, first, broken }: OpenedStream): GuestOutput {
+  let next: Buffer | undefined = first.length > 0 ? first : undefined;
   let unsaid = 0;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -18,7 +19,12 @@ export function outputOver({ stream, broken }: OpenedStream): GuestOutput {
     unsaid = 0;
   };
   return {
-    read: async (signal) => (await nextChunk(stream, signal, broken)) ?? NO_BYTES,
+    read: async (signal) => {
+      if (!next || signal.aborted) return (await nextChunk(stream, signal, broken)) ?? NO_BYTES;
+      const chunk = next;
+      next = undefined;
+      return chunk;
+    },
     taken(bytes) {
       unsaid += bytes;
       if (unsaid >= ACKNOWLEDGE_BYTES) say();

@@ -74,6 +74,38 @@ s.test("a guest that answers nothing keeps the caller until it gives up, and its
   assert.ok(near.destroyed);
 });
 
+s.test("output that comes together with the answer and the end is read, however it is split", async () => {
+  const frame = (payload: Buffer, flags = 0) => Buffer.concat([encodeHeader(TYPE.data, flags, 1, payload.length), payload]);
+  const end = encodeHeader(TYPE.window, FLAG.fin, 1, 0);
+  for (const frames of [
+    Buffer.concat([frame(OK, FLAG.ack), frame(Buffer.from("all of it")), end]),
+    Buffer.concat([frame(Buffer.concat([OK, Buffer.from("all of it")]), FLAG.ack), end]),
+  ]) {
+    for (let at = 1; at <= frames.length; at++) {
+      const [near, far] = duplexPair() as [Duplex, Duplex];
+      far.resume();
+      const session = yamuxOver(near, { role: "client" });
+      const opening = clientOf(linkOver(session)).output();
+      far.write(frames.subarray(0, at));
+      await new Promise(setImmediate);
+      far.write(frames.subarray(at));
+      const output = need(await opening);
+      const seen: Uint8Array[] = [];
+      for (let chunk = await output.read(soon()); chunk.length > 0; chunk = await output.read(soon())) seen.push(chunk);
+      assert.is(Buffer.concat(seen).toString(), "all of it", `split at ${at}`);
+      output.close();
+      await session.close();
+    }
+  }
+});
+
+s.test("an acknowledgement that comes with the answer counts", async () => {
+  const { streams, far } = hostile();
+  far.write(Buffer.concat([OK, encodeAcknowledgement(3)]));
+  const input = need(await streams.input());
+  await rejects(input.write(Buffer.from("abc"), soon()), "GUEST_PROTOCOL"); // of what has not been written
+});
+
 s.test("a stream that is reset in the middle fails the read, and what came before it is read", async () => {
   const { streams, far, near } = hostile();
   far.write(Buffer.concat([OK, Buffer.from("half")]));
