@@ -11,6 +11,8 @@ const GO_ON_BYTES = 4 * READ_BYTES;
 /** Where the first bytes of every stream arrive: most streams that stay silent need no buffer. Used by one read at a time. */
 const FIRST = Buffer.allocUnsafeSlow(READ_BYTES);
 
+const NOTHING = { at: 0, bytes: Buffer.alloc(0) };
+
 /**
  * A ring of bytes between a pipe and its readers, filled and read in place: under emulation a copy, and fresh memory even more, costs as much as
  * the reading. Bytes are taken in order, and their room is free again when they are released, in the same order; what was taken and not
@@ -23,6 +25,8 @@ export class OutputBuffer {
   #taken = 0;
   #filled = 0;
   #region: Buffer = FIRST;
+  /** What was left when the last byte had come, and where that begins in the stream. */
+  #rest: { readonly at: number; readonly bytes: Buffer } | undefined;
 
   /** Where the next byte to be taken stands in the stream. */
   get position(): number {
@@ -59,8 +63,8 @@ export class OutputBuffer {
   /** The next bytes, at most `maxBytes`: a view that is good until they are released. Undefined when there are none. */
   take(maxBytes: number): Buffer | undefined {
     if (this.available === 0) return undefined;
-    const at = this.#taken % OUTPUT_BUFFER_BYTES;
-    const view = this.#store.subarray(at, at + Math.min(maxBytes, this.available));
+    const [store, at] = this.#rest ? [this.#rest.bytes, this.#taken - this.#rest.at] : [this.#store, this.#taken % OUTPUT_BUFFER_BYTES];
+    const view = store.subarray(at, at + Math.min(maxBytes, this.available));
     this.#taken += view.length;
     return view;
   }
@@ -68,6 +72,30 @@ export class OutputBuffer {
   /** The oldest bytes that were taken are needed no more. */
   release(bytes: number): void {
     this.#released += bytes;
+    if (this.#rest && this.#released === this.#filled) this.#rest = NOTHING;
+  }
+
+  /**
+   * No more will come: keeps what is left in no more room than it takes. The streams of a thousand processes that have ended are kept, and with their rings
+   * the agent would be larger than the guest's memory, which the kernel lets no process be that it is to fork.
+   */
+  finish(): void {
+    if (this.#rest) return;
+    const bytes = Buffer.allocUnsafeSlow(this.#filled - this.#released);
+    for (let at = 0; at < bytes.length; ) at += this.#store.copy(bytes, at, (this.#released + at) % OUTPUT_BUFFER_BYTES);
+    this.#drop({ at: this.#released, bytes });
+  }
+
+  /** Nobody wants any more of it; what was taken is good still. */
+  discard(): void {
+    this.#taken = this.#filled;
+    this.#drop(NOTHING);
+  }
+
+  #drop(rest: { readonly at: number; readonly bytes: Buffer }): void {
+    this.#rest = rest;
+    this.#ring = undefined;
+    this.#region = FIRST; // a part of the ring would keep all of it
   }
 
   /** What was taken and not released is there again. */

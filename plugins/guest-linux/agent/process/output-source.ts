@@ -27,11 +27,14 @@ export function socketSource(open: (options: Pick<ConnectOpts, "onread">) => Soc
         return goOn;
       },
     };
-    const socket = open({ onread });
+    let socket: Socket | undefined = open({ onread });
     socket.on("error", ended); // a pipe that fails has no more to give
     socket.once("end", ended);
-    socket.once("close", ended);
+    socket.once("close", () => {
+      socket = undefined; // it would hold the last region, and so the whole buffer
+      ended();
+    });
     socket.resume();
-    return { resume: () => void socket.resume(), destroy: () => void socket.destroy() };
+    return { resume: () => void socket?.resume(), destroy: () => void socket?.destroy() };
   };
 }

@@ -41,6 +41,7 @@ export class OutputStream {
       },
       ended: () => {
         this.#ended = true;
+        this.#buffer.finish();
         this.#wake();
       },
     });
@@ -115,6 +116,7 @@ export class OutputStream {
     this.#discarded = true;
     this.#returned = [];
     this.#source.destroy();
+    this.#buffer.discard();
     this.#wake();
   }
 
