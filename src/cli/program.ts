@@ -2,6 +2,8 @@ import { type CAC, type Command, cac } from "cac";
 import { splitArguments } from "./arguments.ts";
 import type { AttachFlags } from "./attach.ts";
 import { CliError } from "./cli-error.ts";
+import { DASH } from "./copy-place.ts";
+import type { CopyFlags } from "./cp.ts";
 import type { ExecFlags } from "./exec.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { GcFlags } from "./gc.ts";
@@ -38,7 +40,7 @@ async function dispatch(argv: readonly string[], verbose: boolean): Promise<numb
   const own = joined.flatMap((word) => (/^-[it]{2}$/.test(word) ? [...word.slice(1)].map((letter) => `-${letter}`) : word));
   const program = createProgram(script, verbose);
   checkWords(program, own);
-  program.parse(["node", "tapvisor", ...own], { run: false });
+  program.parse(["node", "tapvisor", ...own.map((word) => (word === "-" ? DASH : word))], { run: false });
   if (program.options.help || program.options.version) return EXIT.ok; // cac has printed it
   if (!program.matchedCommand) {
     program.outputHelp();
@@ -114,6 +116,10 @@ function addProcessCommands(program: CAC, command: readonly string[]): void {
     .usage("attach [options] <sandbox>[/<container>]")
     .option("--no-stdin", "Only show what it prints")
     .action(async (target: string, flags: AttachFlags) => (await import("./attach.ts")).attachCommand(target, flags));
+  onEngine(program.command("cp <source> <target>", "Copy files between this host and a container of a detached sandbox"))
+    .usage("cp [options] <path> <sandbox>[/<container>]:<path>, or the other way round; - is a tar archive on a standard stream")
+    .option("-a, --archive", "Keep owners, by number; without it what goes in belongs to user 0")
+    .action(async (source: string, target: string, flags: CopyFlags) => (await import("./cp.ts")).copyCommand(source, target, flags));
 }
 
 /** The commands that look at sandboxes and end them, whichever process made them. */
@@ -194,7 +200,7 @@ function checkWords(program: CAC, words: readonly string[]): void {
   const flags = knownFlags(...(command ? [command] : []), program.globalCommand);
   for (const word of words) {
     const flag = /^(--?[^=]*)/.exec(word)?.[1];
-    if (flag === undefined || word === "--" || flags.includes(flag)) continue;
+    if (flag === undefined || word === "--" || word === "-" || flags.includes(flag)) continue;
     const near = nearest(flag, flags);
     throw new CliError(EXIT.usage, `Unknown option "${flag}"${command ? ` of ${command.name}` : ""}: wanted one of ${flags.join(", ")}`, {
       hint: near && `did you mean ${near}?`,
