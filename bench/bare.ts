@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import type { AgentClient, BootAssets, Call, Slots } from "tapvisor/plugin";
@@ -54,8 +55,15 @@ export class BareVm implements AsyncDisposable {
     const size = { vcpus, memoryBytes, limits };
     const intent = { sandbox: "bare", nonce: "0123456789abcdef", runDirectory: directory, ...size, boot, detached: false };
     const shape = { accelerator, machine: "q35", memoryDevice: boot.virtioMem ? "virtio-mem" : "pc-dimm" } as const;
-    const child = spawn("qemu-system-x86_64", commandLine(intent, shape), { stdio: ["ignore", "ignore", "ignore"] });
+    const child = spawn("qemu-system-x86_64", commandLine(intent, shape), { stdio: ["ignore", "pipe", "ignore"] });
+    child.stdout?.resume(); // until somebody listens
     return new BareVm(directory, child);
+  }
+
+  /** What the guest says on its console. */
+  get console(): Readable {
+    if (!this.#child.stdout) throw new Error("QEMU has no standard output");
+    return this.#child.stdout;
   }
 
   get agentSocket(): string {
