@@ -1,7 +1,8 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { createEngine } from "tapvisor";
 import * as assert from "uvu/assert";
 import { CREATE_SANDBOX_STEPS } from "../../src/sandbox/create.ts";
-import type { Crash } from "../support/crash-child.ts";
 import { crashScene, nameOf } from "../support/crash-scene.ts";
 import { around } from "../support/moments.ts";
 import { suite } from "../support/suite.ts";
@@ -9,10 +10,30 @@ import { hostView, stateFiles } from "../support/whole-world.ts";
 
 const s = suite("kill -9 of a script on real QEMU");
 const scene = await crashScene();
-const { root, empty } = scene;
+const { root, empty, path } = scene;
+await scene.buildTemplate();
 let cases = 0;
 
-type Case = Omit<Crash, "root" | "rootfs">;
+type Case = Parameters<typeof scene.dies>[0];
+
+/** While the VM boots: the other crashes strike sandboxes that go on from a template. */
+const BOOTING: readonly Case[] = [
+  ...["after launch-vm", "before connect-agent", "after connect-agent", "after create-guest-sandbox"].map(
+    (moment) => ({ verb: "create sandbox", moment, boots: true }) as const,
+  ),
+  { verb: "create sandbox", moment: "before hypervisor.vm.acquire", afterMs: 40, boots: true },
+  { verb: "create sandbox", moment: "before agent.connect", afterMs: 1500, boots: true },
+];
+
+const TEMPLATE: readonly Case[] = [
+  "after make-template-files",
+  "after launch-vm",
+  "before save",
+  "after save",
+  "before seal",
+  "after seal",
+].map((moment) => ({ verb: "build template", moment, templates: join(path, "templates") }));
+
 const SANDBOX: readonly Case[] = [
   ...around(CREATE_SANDBOX_STEPS).map((moment) => ({ verb: "create sandbox", moment }) as const),
   // Inside: half way, and with all the effect of a step of which the record does not know yet.
@@ -48,15 +69,17 @@ const STOP: readonly Case[] = [
   { verb: "stop sandbox", moment: "after hypervisor.vm.release" },
 ];
 
-for (const crash of [...SANDBOX, ...CONTAINER, ...STOP]) {
+for (const crash of [...SANDBOX, ...BOOTING, ...TEMPLATE, ...CONTAINER, ...STOP]) {
   s.test(
     `gc() in another process gives back what a script left that died in ${nameOf(crash)}`,
     async () => {
       await scene.dies(crash);
       await scene.processesGone();
-      await using engine = await createEngine({ root });
-      const recorded = (await engine.list()).length;
-      assert.equal(await engine.gc(), { collected: recorded > 0 ? ["box"] : [], kept: [], failed: [], corrupt: [] });
+      await using engine = await createEngine({ root, templates: { directory: join(path, "templates") } });
+      const recorded = (await engine.list()).map(({ id }) => (id.startsWith("template-") ? id : "box"));
+      assert.equal(await engine.gc(), { collected: recorded, kept: [], failed: [], corrupt: [] });
+      await engine.removeTemplates();
+      assert.equal(await readdir(join(path, "templates")).catch(() => []), []);
       assert.equal(await hostView(root), empty);
       assert.equal(await stateFiles(root), []); // so the next script makes the same id again
       cases++;
@@ -66,7 +89,7 @@ for (const crash of [...SANDBOX, ...CONTAINER, ...STOP]) {
 }
 
 s.test("the cases are counted, and nothing is left", async () => {
-  assert.is(cases, SANDBOX.length + CONTAINER.length + STOP.length);
+  assert.is(cases, SANDBOX.length + BOOTING.length + TEMPLATE.length + CONTAINER.length + STOP.length);
   console.log(`${cases} scripts killed on real QEMU`);
   await scene[Symbol.asyncDispose]();
 });

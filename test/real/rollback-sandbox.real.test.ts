@@ -1,4 +1,5 @@
 import * as assert from "uvu/assert";
+import { TEMPLATE_STEPS } from "../../src/sandbox/boot.ts";
 import { CREATE_SANDBOX_STEPS } from "../../src/sandbox/create.ts";
 import { around, type Moment, Moments } from "../support/moments.ts";
 import { failureOf, realEngine } from "../support/real-engine.ts";
@@ -28,7 +29,8 @@ async function failsAt(moment: Moment, work: () => Promise<unknown>, message = "
   return error;
 }
 
-const create = () => engine.createSandbox({ id: "box", boot: { retries: 0 } });
+await engine.buildTemplate();
+const create = (template: boolean) => engine.createSandbox({ id: "box", template, boot: { retries: 0 } });
 const INSIDE_CREATE_SANDBOX = [
   "after guest.prepare",
   "before hypervisor.vm.acquire",
@@ -43,11 +45,17 @@ const INSIDE_CREATE_SANDBOX = [
   "hook afterCreate",
 ];
 
-for (const moment of [...around(CREATE_SANDBOX_STEPS), ...INSIDE_CREATE_SANDBOX]) {
+const BOOTING = CREATE_SANDBOX_STEPS.filter((step) => !(TEMPLATE_STEPS as readonly string[]).includes(step));
+const FROM_TEMPLATE = [...around(CREATE_SANDBOX_STEPS), ...INSIDE_CREATE_SANDBOX, "before agent.renew", "after agent.renew"];
+const CREATES = [
+  ...[...around(BOOTING), ...INSIDE_CREATE_SANDBOX].map((moment) => ({ how: "by a boot", template: false, moment })),
+  ...FROM_TEMPLATE.map((moment) => ({ how: "from a template", template: true, moment })),
+];
+for (const { how, template, moment } of CREATES) {
   s.test(
-    `create sandbox leaves nothing when it fails ${moment}`,
+    `create sandbox ${how} leaves nothing when it fails ${moment}`,
     async () => {
-      const error = await failsAt(moment, create);
+      const error = await failsAt(moment, () => create(template));
       assert.equal(error.rollback?.left ?? [], []);
       await nothing();
     },
@@ -55,12 +63,16 @@ for (const moment of [...around(CREATE_SANDBOX_STEPS), ...INSIDE_CREATE_SANDBOX]
   );
 }
 
-for (const moment of ["before agent.connect", "before agent.createSandbox"]) {
+const KILLED = ["before agent.connect", "before agent.createSandbox"];
+for (const [template, moment] of [
+  ...KILLED.map((each) => [false, each] as const),
+  ...[...KILLED, "before agent.renew"].map((each) => [true, each] as const),
+]) {
   s.test(
-    `create sandbox leaves nothing when QEMU is killed ${moment}`,
+    `create sandbox ${template ? "from a template" : "by a boot"} leaves nothing when QEMU is killed ${moment}`,
     async () => {
       moments.arm(moment, () => backends.killQemu("box"));
-      const error = await failureOf(create());
+      const error = await failureOf(create(template));
       assert.is(moments.disarm(), 1);
       assert.ok(["GUEST_BOOT_FAILED", "VM_FAILED", "AGENT_LOST"].includes(error.code), error.message);
       assert.equal(error.rollback?.left, []);

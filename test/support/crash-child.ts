@@ -8,6 +8,7 @@ import { type Moment, Moments } from "./moments.ts";
 
 export type CrashVerb =
   | "create sandbox"
+  | "build template"
   | "stop sandbox"
   | "create container"
   | "start container"
@@ -22,13 +23,20 @@ export interface Crash {
   readonly moment: Moment;
   /** The script dies so long after the moment; 0 by default. */
   readonly afterMs?: number;
+  /** Where its templates are kept; without it its sandboxes boot. */
+  readonly templates?: string;
   /** A sandbox of another process that it attaches to; otherwise it makes its own, `box`. */
   readonly attach?: string;
 }
 
 const crash = JSON.parse(process.argv[2] ?? "") as Crash;
 const moments = new Moments();
-const engine = await createEngine({ root: crash.root, plugins: moments.plugins, probe: moments.probe });
+const engine = await createEngine({
+  root: crash.root,
+  plugins: moments.plugins,
+  probe: moments.probe,
+  templates: crash.templates === undefined ? false : { directory: crash.templates },
+});
 const image = join(dirname(crash.rootfs), "disk.img");
 const web = {
   id: "web",
@@ -39,12 +47,13 @@ const web = {
 };
 
 async function run(engine: Engine): Promise<void> {
+  if (crash.verb === "build template") return dying(() => engine.buildTemplate());
   if (crash.verb === "create sandbox") return dying(() => engine.createSandbox({ id: "box" }));
   const sandbox = crash.attach === undefined ? await engine.runSandbox({ id: "box" }) : await engine.sandbox(crash.attach);
   await VERBS[crash.verb](sandbox);
 }
 
-const VERBS: Readonly<Record<Exclude<CrashVerb, "create sandbox">, (sandbox: Sandbox) => Promise<void>>> = {
+const VERBS: Readonly<Record<Exclude<CrashVerb, "create sandbox" | "build template">, (sandbox: Sandbox) => Promise<void>>> = {
   "create container": (sandbox) => dying(() => sandbox.createContainer(web)),
   async "start container"(sandbox) {
     const container = await sandbox.createContainer(web);

@@ -3,8 +3,10 @@ import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { createEngine } from "tapvisor";
 import { makeExampleRootfs } from "../../scripts/example-rootfs.ts";
 import type { Crash } from "./crash-child.ts";
+import { testTemplates } from "./real-engine.ts";
 import { tempDirectory } from "./temp.ts";
 import { hostView } from "./whole-world.ts";
 
@@ -19,14 +21,21 @@ export async function crashScene() {
   await mkdir(root);
   await writeFile(join(directory.path, "disk.img"), Buffer.alloc(2 ** 20)); // the disk of the script's container
   const empty = await hostView(root);
+  const templates = testTemplates();
   return {
     path: directory.path,
     root,
     rootfs,
     /** What the host shows when nothing is held. */
     empty,
-    /** Runs a script that must die as told; resolves when its process is gone. */
-    dies: (crash: Omit<Crash, "root" | "rootfs">) => dies({ root, rootfs, ...crash }),
+    /** Builds the template that the scripts' sandboxes go on from, so that none dies building it. */
+    async buildTemplate() {
+      await using engine = await createEngine({ root, templates: { directory: templates } });
+      await engine.buildTemplate();
+    },
+    /** Runs a script that must die as told; resolves when its process is gone. Its sandboxes go on from the template of the run; with `boots` they boot. */
+    dies: ({ boots, ...crash }: Omit<Crash, "root" | "rootfs"> & { readonly boots?: true }) =>
+      dies({ root, rootfs, ...(boots ? {} : { templates }), ...crash }),
     /** The kernel ends the children of a killed script, a moment after it. There is no event for a process that is not ours. */
     async processesGone() {
       const processes = async () => ((await hostView(root)) as { processes: string[] }).processes;

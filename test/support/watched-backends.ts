@@ -91,9 +91,11 @@ export function watchedBackends(watch: BackendWatch = () => {}): WatchedBackends
         return [name, (...args: unknown[]) => around(`agent.${name}`, () => method(...args))];
       }),
     ) as Pick<AgentClient, (typeof AGENT_CALLS)[number]>;
+    const { identity } = real;
     return {
       ...real,
       ...watched,
+      ...(identity && { identity: { ...identity, renew: (...args) => around("agent.renew", () => identity.renew(...args)) } }),
       createContainer: (request, call) =>
         request.container === OBSERVER ? real.createContainer(withShares(request), call) : watched.createContainer(request, call),
     };
