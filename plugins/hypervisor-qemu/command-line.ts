@@ -20,6 +20,9 @@ export const DIMM_SLOTS = 16;
 /** The virtio-mem device; its memory is there from the start, and costs nothing until the guest is given some. */
 export const VIRTIO_MEM = "growth";
 
+/** The devices with a name that a VM may have at its boot; whatever else it has has been plugged in. */
+export const BOOT_DEVICES: readonly string[] = ["serial", "agent-port", "image-disk", "scsi", VIRTIO_MEM, HOTPLUG_BUS];
+
 /** What the plugin decides about a VM, beside what the intent says. */
 export interface MachineShape {
   readonly accelerator: Accelerator["name"];

@@ -7,6 +7,9 @@ import { type Accelerator, chooseAccelerator } from "./accelerator.ts";
 import { commandLine, cpuModel } from "./command-line.ts";
 import { requireProgram } from "./host-programs.ts";
 import type { QemuOptions } from "./options.ts";
+import { asOptions, pluggedCommands } from "./plugged.ts";
+import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
+import { futureGrant } from "./snapshot.ts";
 import { askVersionText } from "./version.ts";
 
 /** The last answer for each set of options, with the stamps of the files it was made from: it is asked for at each creation of a VM. */
@@ -71,9 +74,35 @@ function shapes(accelerator: Accelerator["name"], machine: QemuOptions["machine"
     { kind: "clone", file: "/memory", state: "/state" },
     { kind: "copy", file: "/memory", state: "/state", copy: "/copy" },
   ];
-  return (["virtio-mem", "pc-dimm"] as const).flatMap((memoryDevice) =>
-    memories.map((memory) => commandLine({ ...intent, ...(memory && { memory }) }, { accelerator, machine, memoryDevice })),
-  );
+  return (["virtio-mem", "pc-dimm"] as const).flatMap((memoryDevice) => [
+    ...memories.map((memory) => commandLine({ ...intent, ...(memory && { memory }) }, { accelerator, machine, memoryDevice })),
+    asOptions(pluggedShape(intent, memoryDevice)),
+  ]);
+}
+
+/** What is on the command line for all that can have been plugged into a VM when its snapshot was taken. */
+function pluggedShape(intent: VmIntent, memoryDevice: MemoryDevice): ReturnType<typeof pluggedCommands> {
+  const sizes = sizeLimits(intent, memoryDevice);
+  const saved = {
+    ...sizes,
+    vcpus: [{ id: "cpu-1", type: "cpu", props: { "core-id": 1 } }],
+    dimms: [{ slot: 0, bytes: GiB, address: 4 * GiB }],
+    disks: [{ id: "scsi" }, { id: "blk", slot: 1 }],
+  };
+  const size = { vcpus: 2, memoryBytes: (2 * GiB) as Bytes };
+  const disks = (["virtio-scsi", "virtio-blk"] as const).map((driver, index) => {
+    const disk = {
+      sandbox: "box",
+      id: driver.slice("virtio-".length),
+      path: "/disk",
+      format: "raw",
+      readonly: false,
+      driver,
+      index,
+    } as const;
+    return { intent: { ...disk, vm: futureGrant(intent) }, kind: "file" } as const;
+  });
+  return pluggedCommands({ ...intent, plugged: { size, disks: [] } }, sizes, saved, disks);
 }
 
 function stampOf(file: BigIntStats | undefined): string {

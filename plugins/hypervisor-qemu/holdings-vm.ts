@@ -17,16 +17,16 @@ import { commandLine } from "./command-line.ts";
 import { requireProgram } from "./host-programs.ts";
 import { knownMachine } from "./machines.ts";
 import { vmLogMark, vmMark } from "./marks.ts";
-import { copyMemory, openMemoryFile } from "./memory-file.ts";
 import type { QemuOptions } from "./options.ts";
 import { type VmPaths, vmPaths } from "./paths.ts";
+import { asOptions } from "./plugged.ts";
+import { prepareStart } from "./prepare-start.ts";
 import { endsWithin, killTree } from "./process.ts";
 import { Qmp } from "./qmp.ts";
-import { type MemoryDevice, sizeLimits, vmDetails } from "./size-limits.ts";
+import { type MemoryDevice, vmDetails } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
-import { templateFile } from "./vm-memory.ts";
 
 /** How long the log processes get to write the last lines after QEMU has ended, ms. */
 const LOGS_END_MS = 1_000;
@@ -55,12 +55,11 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
   const accelerator = await chooseAccelerator(options.accelerator);
   const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
-  if (intent.memory?.kind === "snapshot") throw notYet(intent.memory.kind);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
-  await prepareMemory(intent, sizeLimits(intent, memoryDevice).boot.memoryBytes, call.signal);
+  await using from = await prepareStart(intent, memoryDevice, call.signal);
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
   try {
-    const { machine, version } = await startMachine(intent, [binary, ...argv], call.signal);
+    const { machine, version } = await startMachine(intent, [binary, ...argv, ...asOptions(from.plugged.commands)], from, call.signal);
     if (isTooOld(version)) throw tooOld(binary, version);
     call.log.debug({ pid: machine.identity.pid, version }, "QEMU runs");
     return {
@@ -115,14 +114,6 @@ async function quit(paths: VmPaths, timeoutMs: number, execute: Qmp["execute"] |
   }
 }
 
-/** Looks at the template's file, and makes the copy of it where the VM is to have one. */
-async function prepareMemory({ memory }: VmIntent, memoryBytes: number, signal: AbortSignal): Promise<void> {
-  const template = templateFile(memory);
-  if (template === undefined) return;
-  await using file = await openMemoryFile(template, memoryBytes);
-  if (memory?.kind === "copy") await copyMemory(file, memory.copy, signal);
-}
-
 function checkMemory({ sandbox, memoryBytes }: VmIntent): void {
   const available = totalmem();
   if (memoryBytes <= available) return;
@@ -131,10 +122,4 @@ function checkMemory({ sandbox, memoryBytes }: VmIntent): void {
     `Cannot start the VM of sandbox "${sandbox}" with ${formatBytes(memoryBytes)} of memory: the host has ${formatBytes(available)}, wanted at most that`,
     { data: { what: "memory", wanted: memoryBytes, available }, hint: "ask for less memory" },
   );
-}
-
-function notYet(kind: string): TapvisorError {
-  return new TapvisorError("UNSUPPORTED", `Cannot start a VM with memory of the kind "${kind}"`, {
-    data: { what: `memory of the kind ${kind}`, by: "qemu" },
-  });
 }

@@ -29,6 +29,7 @@ function createQemu(options: QemuOptions): Hypervisor {
       shareHotplug: process.geteuid?.() === 0,
       resize: true,
       templates: true,
+      snapshots: true,
       diskDrivers: ["virtio-scsi", "virtio-blk"],
     },
     inspectHost: (call) => inspectHost(options, call),

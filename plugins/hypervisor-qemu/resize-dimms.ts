@@ -21,6 +21,7 @@ interface Dimm {
   readonly id: string;
   readonly slot: number;
   readonly size: number;
+  readonly addr: number;
   /** The path of the memory behind it. */
   readonly memdev: string;
 }
@@ -105,7 +106,8 @@ async function sweep(machine: Machine, { log }: Call): Promise<void> {
   }
 }
 
-async function queryDimms(machine: Machine): Promise<Dimm[]> {
+/** The modules there are. */
+export async function queryDimms(machine: Machine): Promise<Dimm[]> {
   const devices = (await machine.execute("query-memory-devices")) as readonly {
     readonly type: string;
     readonly data: Dimm;

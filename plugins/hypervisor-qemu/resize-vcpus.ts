@@ -14,7 +14,7 @@ export interface Vcpu extends VcpuSlot {
 /** QEMU's words for where a vCPU is, the coarsest first. */
 const PLACE = ["socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id"];
 /** What was plugged in after the boot has a name of its own and is found here. */
-const PLUGGED_AT = "/machine/peripheral/";
+export const PLUGGED_AT = "/machine/peripheral/";
 
 /** All places, lowest index first: QEMU lists them the other way round, and a guest given the highest first hung. */
 export async function queryVcpus(machine: Machine, signal?: AbortSignal): Promise<Vcpu[]> {

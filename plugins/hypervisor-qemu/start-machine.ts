@@ -3,20 +3,23 @@ import { setTimeout as delay } from "node:timers/promises";
 import { TapvisorError, throwIfAborted, type VmIntent, withDeadline } from "tapvisor/plugin";
 import { type BoundedLogs, startLogs } from "./bounded-log.ts";
 import { readDiagnostics } from "./diagnostics.ts";
+import { checkOpened } from "./disk-source.ts";
 import { Machine } from "./machine.ts";
 import { registerMachine } from "./machines.ts";
 import { vmLogMark } from "./marks.ts";
-import { openState } from "./memory-file.ts";
+import { migrateIn } from "./migration.ts";
 import { vmPaths } from "./paths.ts";
+import type { StartFrom } from "./prepare-start.ts";
 import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
-import { restoreState } from "./template.ts";
 import type { QemuVersion } from "./version.ts";
-import { savedState } from "./vm-memory.ts";
 
 /** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
 const GREETING_MS = 30_000;
 /** Between two tries to connect, ms: the socket appears with the first one that succeeds, and nothing announces it. */
 const CONNECT_EVERY_MS = 3;
+/** How long a state may take, ms: 20 without the memory, a second for each GiB of it from a tmpfs. */
+const RESTORE_MS = 30_000;
+const RESTORE_ALL_MS = 15 * 60_000;
 /** How long the logs get to end after QEMU, ms. */
 const LOGS_END_MS = 1_000;
 
@@ -31,11 +34,14 @@ export interface Started {
  * @throws VM_FAILED with the last lines of QEMU's messages and the console when it ends early, TIMEOUT after 30 s, ABORTED. What has
  * been started by then is for `release` to find.
  */
-export async function startMachine(intent: VmIntent, argv: readonly string[], signal: AbortSignal): Promise<Started> {
+export async function startMachine(
+  intent: VmIntent,
+  argv: readonly string[],
+  { state, plugged }: StartFrom,
+  signal: AbortSignal,
+): Promise<Started> {
   const paths = vmPaths(intent.runDirectory);
   throwIfAborted(signal, "the start of QEMU");
-  const saved = savedState(intent.memory);
-  const state = saved === undefined ? undefined : await openState(saved);
   let logs: BoundedLogs | undefined;
   let spawned: Spawned;
   try {
@@ -44,7 +50,6 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
     spawned = await spawnProcess(intent.detached ? argv : dyingWithThisProcess(argv), inherited);
   } finally {
     for (const input of logs?.inputs ?? []) input.destroy();
-    await state?.close();
   }
   const logging = logs.process;
   const ended = new AbortController(); // nobody will greet any more
@@ -66,7 +71,12 @@ export async function startMachine(intent: VmIntent, argv: readonly string[], si
   if (state) {
     // Its sockets close a moment before its end, which can say why.
     const explained = async (error: unknown) => ((await machine.endedAfter(error)) ? early : Promise.reject(error));
-    await Promise.race([early, restoreState(machine, signal).catch(explained)]);
+    for (const { intent: disk, source } of plugged.disks) await checkOpened(machine.identity.pid, disk.path, source);
+    const goingOn =
+      intent.memory?.kind === "snapshot"
+        ? migrateIn(machine, "all", RESTORE_ALL_MS, signal)
+        : migrateIn(machine, "none", RESTORE_MS, signal);
+    await Promise.race([early, goingOn.catch(explained)]);
   }
   const { status } = (await Promise.race([early, machine.execute("query-status", {}, { signal })])) as { readonly status: string };
   if (status === "running") return { machine, version };

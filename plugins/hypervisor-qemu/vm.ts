@@ -1,10 +1,10 @@
-import { type Call, isAlive, TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
+import { type Call, isAlive, type Vm, type VmGrant } from "tapvisor/plugin";
 import { readDiagnostics } from "./diagnostics.ts";
 import { leaseMachine, vmEnded } from "./machines.ts";
 import { pinVcpus } from "./pin-vcpus.ts";
-import type { VmDetails } from "./size-limits.ts";
 import { vmSizing } from "./sizing.ts";
-import { saveState } from "./template.ts";
+import { snapshotVm } from "./snapshot.ts";
+import { saveTemplate } from "./template.ts";
 
 /** QEMU's run states in which the guest's processors will not run again. */
 const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
@@ -21,6 +21,13 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
   const lease = await leaseMachine(grant);
   const { machine } = lease;
   const sizing = vmSizing(machine, grant);
+  const living = async (saving: Promise<void>): Promise<void> => {
+    try {
+      await saving;
+    } catch (error) {
+      throw (await machine.endedAfter(error)) ? await vmEnded(grant, "save", error) : error;
+    }
+  };
   return {
     async pause({ signal }: Call) {
       await machine.execute("stop", {}, { signal });
@@ -41,22 +48,9 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
     exited: machine.exited,
     diagnostics: () => readDiagnostics(machine.paths),
     ...(sizing && { sizing }),
-    async save(state, { signal }) {
-      if ((grant.details as VmDetails | undefined)?.memory !== "template") throw noTemplate(grant);
-      try {
-        await saveState(machine, state, signal);
-      } catch (error) {
-        throw (await machine.endedAfter(error)) ? await vmEnded(grant, "save", error) : error;
-      }
-    },
+    save: (state, { signal }) => living(saveTemplate(machine, grant, state, signal)),
+    snapshot: (state, { signal }) => living(snapshotVm(machine, grant, state, signal)),
     pinVcpus: (cpus, call) => pinVcpus(machine, grant.sandbox, cpus, call),
     disconnect: () => lease.letGo(),
   };
-}
-
-function noTemplate({ sandbox }: VmGrant): TapvisorError {
-  return new TapvisorError("INVALID_STATE", `Cannot save the VM of sandbox "${sandbox}": its memory is in no template's file`, {
-    data: { kind: "sandbox", id: sandbox, state: "running", verb: "save", allowed: [] },
-    hint: "start it with memory of the kind `template`",
-  });
 }
