@@ -98,16 +98,26 @@ export async function providers(root: string, qemu: HypervisorQemuOptions = {}) 
   };
 }
 
+/** What a guest mounts. */
+interface Mountable {
+  readonly fstype: string;
+  readonly source: string;
+  readonly driver: string;
+  readonly options?: readonly string[];
+}
+
 /** Starts the container that `ask` asks, with its files in the entry `rootfs` of a share. */
-export async function startShell(
-  client: AgentClient,
-  share: { readonly fstype: string; readonly source: string; readonly driver: string },
-): Promise<void> {
-  const mountPoint = `/run/kata-containers/${CONTAINER}`;
+export async function startShell(client: AgentClient, share: Mountable): Promise<void> {
   const loop = "while read -r line; do eval \"$line\" 2>&1; echo '<end>'; done";
-  const spec = specOf(`${mountPoint}/rootfs`, ["sh", "-c", loop]);
-  await client.createContainer({ container: CONTAINER, storages: [{ ...share, options: [], mountPoint }], spec }, call());
-  await client.startContainer(CONTAINER, call());
+  await startContainer(client, share, CONTAINER, ["sh", "-c", loop]);
+}
+
+/** Starts a container with its files in the directory `rootfs` of what is mounted. */
+export async function startContainer(client: AgentClient, files: Mountable, id: string, args: readonly string[]): Promise<void> {
+  const mountPoint = `/run/kata-containers/${id}`;
+  const spec = specOf(`${mountPoint}/rootfs`, args);
+  await client.createContainer({ container: id, storages: [{ options: [], ...files, mountPoint }], spec }, call());
+  await client.startContainer(id, call());
 }
 
 /** What a line of shell prints in the container of `startShell`. */
