@@ -46,7 +46,7 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
   const growthBytes = limits.memoryBytes - size.memoryBytes;
   return [
     ...["-name", `guest=${intent.sandbox}/${vmMark(intent.nonce)}`],
-    ...["-machine", `${machine},memory-backend=ram,sata=off,smbus=off`],
+    ...["-machine", `${machine},memory-backend=ram,dump-guest-core=off,vmport=off,sata=off,smbus=off`],
     ...["-accel", accelerator === "kvm" ? "kvm" : "tcg,thread=multi", "-cpu", cpuModel(accelerator)],
     ...["-m", growthBytes > 0 ? `${memory},slots=${DIMM_SLOTS},maxmem=${toMiBCeil(limits.memoryBytes)}M` : memory],
     ...["-smp", limits.vcpus > size.vcpus ? `cpus=${size.vcpus},maxcpus=${limits.vcpus}` : `cpus=${size.vcpus}`],

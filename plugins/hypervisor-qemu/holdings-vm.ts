@@ -23,6 +23,7 @@ import { asOptions } from "./plugged.ts";
 import { prepareStart } from "./prepare-start.ts";
 import { endsWithin, killTree } from "./process.ts";
 import { Qmp } from "./qmp.ts";
+import { checkRunDirectory } from "./run-directory.ts";
 import { type MemoryDevice, vmDetails } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
@@ -55,6 +56,7 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
   const accelerator = await chooseAccelerator(options.accelerator);
   const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
   checkMemory(intent);
+  await checkRunDirectory(intent.runDirectory);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
   await using from = await prepareStart(intent, memoryDevice, call.signal);
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");

@@ -34,6 +34,18 @@ export function dyingWithThisProcess(argv: readonly string[]): string[] {
   return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", GUARD, "sh", String(process.pid), ...argv];
 }
 
+/** No core dump, which would hold the guest's memory: not of a program that crashes, and none that it could allow itself again. */
+const NO_CORE = 'ulimit -c 0; exec "$@"';
+
+/**
+ * The arguments that run a program which a guest may break into: what it runs never has more rights than it has, whatever its file says, and it leaves no core
+ * dump. Unless it is `detached` it ends with the thread that starts it.
+ */
+export function confined(argv: readonly string[], { detached }: { readonly detached: boolean }): string[] {
+  const guarded = ["setpriv", "--no-new-privs", "sh", "-c", NO_CORE, "sh", ...argv];
+  return detached ? guarded : dyingWithThisProcess(guarded);
+}
+
 /** No secret of the script's environment reaches a process that a guest may break into; messages are in English, as they are matched. */
 const ENVIRONMENT: NodeJS.ProcessEnv = {
   PATH: process.env.PATH,

@@ -10,7 +10,7 @@ import { vmLogMark } from "./marks.ts";
 import { migrateIn } from "./migration.ts";
 import { vmPaths } from "./paths.ts";
 import type { StartFrom } from "./prepare-start.ts";
-import { dyingWithThisProcess, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
+import { confined, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
 import type { QemuVersion } from "./version.ts";
 
 /** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
@@ -47,7 +47,7 @@ export async function startMachine(
   try {
     logs = await startLogs([paths.console, paths.stderr], vmLogMark(intent.nonce));
     const inherited = ["ignore" as const, ...logs.inputs, ...(state ? [state.fd] : [])]; // in the order of their descriptors, STATE_DESCRIPTOR last
-    spawned = await spawnProcess(intent.detached ? argv : dyingWithThisProcess(argv), inherited);
+    spawned = await spawnProcess(confined(argv, intent), inherited);
   } finally {
     for (const input of logs?.inputs ?? []) input.destroy();
   }

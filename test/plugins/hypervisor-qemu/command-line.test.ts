@@ -46,7 +46,14 @@ const SANDBOX = ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny
 s.test("golden: emulated, with initrd and image", () => {
   assert.equal(commandLine(INTENT, TCG), [
     ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
-    ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off", "-accel", "tcg,thread=multi", "-cpu", "max"],
+    ...[
+      "-machine",
+      "q35,memory-backend=ram,dump-guest-core=off,vmport=off,sata=off,smbus=off",
+      "-accel",
+      "tcg,thread=multi",
+      "-cpu",
+      "max",
+    ],
     ...["-m", "512M", "-smp", "cpus=1", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", ...SANDBOX],
     ...["-chardev", "socket,id=qmp,path=/run/t/web-1/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"],
@@ -65,7 +72,7 @@ s.test("golden: pc, and KVM, which keeps the kernel's defences; commas in socket
   const boot = { kernel: "/b,oot/vmlinuz", kernelParameters: [], agentPort: "agent.channel.0" };
   assert.equal(commandLine({ ...INTENT, runDirectory: "/run/a,b,,c", vcpus: 3, boot }, { ...TCG, accelerator: "kvm", machine: "pc" }), [
     ...["-name", "guest=web-1/tapvisor-vm:0123456789abcdef"],
-    ...["-machine", "pc,memory-backend=ram,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host"],
+    ...["-machine", "pc,memory-backend=ram,dump-guest-core=off,vmport=off,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host"],
     ...["-m", "512M", "-smp", "cpus=3", "-object", "memory-backend-memfd,id=ram,size=512M,share=on"],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", ...SANDBOX],
     ...["-chardev", "socket,id=qmp,path=/run/a,,b,,,,c/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"],
