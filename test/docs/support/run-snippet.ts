@@ -11,7 +11,7 @@ import { relocated, type Snippet } from "./find-snippets.ts";
 /** A directory with the files that the documents name, for snippets to run in: the working directory while it is there. */
 export async function scene() {
   const directory = await tempDirectory();
-  const before = { cwd: process.cwd(), root: process.env.TAPVISOR_ROOT };
+  const before = { cwd: process.cwd(), root: process.env.TAPVISOR_ROOT, templates: process.env.TAPVISOR_TEMPLATES };
   for (const each of ["rootfs", "data"]) await mkdir(join(directory.path, each));
   await writeFile(join(directory.path, "data/greeting"), "hello from the host\n");
   for (const image of ["scratch", "rootfs", "files"]) {
@@ -20,15 +20,21 @@ export async function scene() {
   addPrograms(sharedFakeWorld());
   process.chdir(directory.path);
   process.env.TAPVISOR_ROOT = join(directory.path, "root");
+  process.env.TAPVISOR_TEMPLATES = join(directory.path, "templates");
   return {
     path: directory.path,
     async [Symbol.asyncDispose]() {
       process.chdir(before.cwd);
-      if (before.root === undefined) delete process.env.TAPVISOR_ROOT;
-      else process.env.TAPVISOR_ROOT = before.root;
+      putBack("TAPVISOR_ROOT", before.root);
+      putBack("TAPVISOR_TEMPLATES", before.templates);
       await directory[Symbol.asyncDispose]();
     },
   };
+}
+
+function putBack(name: string, value: string | undefined): void {
+  if (value === undefined) delete process.env[name];
+  else process.env[name] = value;
 }
 
 /** Writes a snippet as a module of the scene, its engines on the fakes; gives its path. */
@@ -43,11 +49,14 @@ export async function runModule(path: string): Promise<Readonly<Record<string, u
   return import(pathToFileURL(path).href);
 }
 
+/** On the line that the code begins with, so that the others keep their numbers. */
+const FAKES = 'import { presetFake as fakes } from "tapvisor/plugins/preset-fake"; ';
+const PRESET = "preset: fakes({ hypervisor: { cloneable: true } })";
+
 /** The same code with every engine that names no preset on the one without a VM. */
 function onFakes(text: string): string {
-  return text.replace(/createEngine\((\{(?![^}]*\bpreset:)|(?=\)))/g, (_, options: string) =>
-    options ? 'createEngine({ preset: "fake",' : 'createEngine({ preset: "fake" }',
-  );
+  const engine = /createEngine\((\{(?![^}]*\bpreset:)|(?=\)))/g;
+  return FAKES + text.replace(engine, (_, options: string) => (options ? `createEngine({ ${PRESET},` : `createEngine({ ${PRESET} }`));
 }
 
 /** An engine on the fakes with what a configuration file names. */
