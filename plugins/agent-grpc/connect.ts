@@ -1,11 +1,19 @@
 import { type AgentClient, type AgentTarget, type Call, TapvisorError, withDeadline } from "tapvisor/plugin";
-import { OWN_AGENT, healthServiceDefinition as rpc, type VersionCheckResponse } from "tapvisor/protocol";
+import { OWN_AGENT, RENEWAL_VERSION, healthServiceDefinition as rpc, type VersionCheckResponse } from "tapvisor/protocol";
 import { createClient } from "./client.ts";
 import { type Failure, isUnimplemented } from "./errors.ts";
 import { overKata } from "./kata-agent.ts";
 import { DEADLINES } from "./limits.ts";
-import { closeInTime, type Link, openLink } from "./link.ts";
+import { type Link, openLink } from "./link.ts";
 import { unary } from "./unary.ts";
+
+/** What is known of a guest that goes on from a saved one, whose agent was ours and of this version. */
+const GOES_ON: VersionCheckResponse = {
+  grpc_version: "",
+  agent_version: OWN_AGENT,
+  tapvisor_data_streams: 1,
+  tapvisor_renewal: RENEWAL_VERSION,
+};
 
 /**
  * Connects through the target's transport and resolves when the agent says that it serves. How long the guest may take to boot is the
@@ -22,22 +30,20 @@ export async function connect(target: AgentTarget, call: Call): Promise<AgentCli
     });
   }
   const connection = await transport.connect(endpoint, call);
-  let link: Link | undefined;
+  const link = openLink(sandbox, connection, runDirectory);
+  if (target.goesOn) return createClient(link, GOES_ON);
   try {
     return await withDeadline(
       { what: `the agent of sandbox "${sandbox}"`, timeoutMs: DEADLINES.Check, signal: call.signal },
       async (signal) => {
-        link = await openLink(sandbox, connection, runDirectory);
-        const version = await greet(link, { ...call, signal });
-        await link.unlinked;
+        // What the channel cannot be made for is more to the point than that a call over it has failed.
+        const [version] = await Promise.all([greet(link, { ...call, signal }), link.unlinked()]);
         const client = createClient(link, version);
         return version?.agent_version.startsWith(OWN_AGENT) ? client : overKata(client);
       },
     );
   } catch (error) {
-    await (link ? link.close() : closeInTime(sandbox, connection)).catch((late) =>
-      call.log.warn({ err: late }, "cannot close the agent connection"),
-    );
+    await link.close().catch((late) => call.log.warn({ err: late }, "cannot close the agent connection"));
     throw error;
   }
 }

@@ -1,26 +1,14 @@
-import { type ChannelOptions, Client, connectivityState, credentials } from "@grpc/grpc-js";
+import { type Client, connectivityState } from "@grpc/grpc-js";
 import { messageOf, TapvisorError, type TransportConnection, withDeadline } from "tapvisor/plugin";
-import { openBridge } from "./bridge.ts";
-import { escapeGrpcLog } from "./grpc-log.ts";
+import { type GrpcChannel as Channel, dial } from "./dial.ts";
 import { guestText } from "./guest-text.ts";
-import { CLOSE_TIMEOUT_MS, GRACE_MS, MAX_RECEIVE_BYTES, MAX_SEND_BYTES, MAX_STREAM_BYTES } from "./limits.ts";
-
-const OPTIONS: ChannelOptions = {
-  "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  "grpc.max_send_message_length": MAX_SEND_BYTES,
-  "grpc-node.flow_control_window": MAX_STREAM_BYTES, // one full read without a wait for the window
-  "grpc.client_idle_timeout_ms": 2 ** 31 - 1, // by default a channel without calls is closed after 30 minutes, and this one cannot be dialled twice
-  "grpc.enable_retries": 0,
-  "grpc.enable_channelz": 0,
-  "grpc.enable_http_proxy": 0,
-  "grpc.service_config_disable_resolution": 1,
-  "grpc.use_local_subchannel_pool": 1,
-};
+import { lazily } from "./lazily.ts";
+import { CLOSE_TIMEOUT_MS, GRACE_MS } from "./limits.ts";
 
 /** One gRPC connection, alive until `lost` settles. */
 export interface Link {
   readonly sandbox: string;
-  readonly client: Client;
+  readonly client: Pick<Client, "makeUnaryRequest">;
   /** Why no call can succeed any more: the connection is gone or closed. */
   over(): TapvisorError<"AGENT_LOST"> | undefined;
   /** The agent takes no new calls, what is pending may still be answered: it ends in a loss within a second. */
@@ -33,14 +21,17 @@ export interface Link {
   onOver(listener: (reason: TapvisorError<"AGENT_LOST">) => void): () => void;
   /** The reason when the connection was lost, undefined when it was closed. Never rejects. */
   readonly lost: Promise<Error | undefined>;
-  /** Settles when nothing of the link stands in the file system any more. */
-  readonly unlinked: Promise<void>;
+  /** Settles when nothing of the link stands in the file system any more, with the reason there is no channel when it could not be made. */
+  unlinked(): Promise<void>;
   /** Waits at most 2 s for the transport. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Opens a stream of the connection, which belongs to the link from here on, and a grpc-js client on it. */
-export async function openLink(sandbox: string, connection: TransportConnection, runDirectory: string): Promise<Link> {
+/**
+ * A link over the connection, which belongs to it from here on. Its calls are gRPC's over one stream of the connection, which is opened with the first of them:
+ * a guest that goes on from a saved one would have to run through HTTP/2 before it could answer anything else.
+ */
+export function openLink(sandbox: string, connection: TransportConnection, runDirectory: string): Link {
   const listeners = new Set<(reason: TapvisorError<"AGENT_LOST">) => void>();
   let reason: TapvisorError<"AGENT_LOST"> | undefined;
   let grace: NodeJS.Timeout | undefined;
@@ -48,26 +39,26 @@ export async function openLink(sandbox: string, connection: TransportConnection,
   const lost = new Promise<Error | undefined>((resolve) => {
     settleLost = resolve;
   });
-
-  escapeGrpcLog();
-  const stream = await connection.openStream();
-  const bridge = await openBridge(runDirectory, stream).catch((error) => {
-    stream.destroy();
-    throw error;
-  });
-  const client = new Client(`unix:${bridge.path}`, credentials.createInsecure(), OPTIONS);
+  let channel: Promise<Channel> | undefined;
   const finish = (error: TapvisorError<"AGENT_LOST">, wasLost: boolean) => {
     if (reason) return;
     reason = error;
     clearTimeout(grace);
     for (const listener of listeners) listener(error);
     listeners.clear();
-    client.close();
+    channel?.then(
+      ({ client }) => client.close(),
+      () => {},
+    );
     settleLost(wasLost ? error : undefined);
   };
   let released: Promise<void> | undefined;
   const release = () => {
-    released ??= Promise.all([bridge.close(), closeInTime(sandbox, connection)]).then(() => {});
+    const closeBridge = channel?.then(
+      ({ bridge }) => bridge.close(),
+      () => {}, // it was never there
+    );
+    released ??= Promise.all([closeBridge, closeInTime(sandbox, connection)]).then(() => {});
     return released;
   };
   const lose = (cause?: Error) => {
@@ -75,16 +66,25 @@ export async function openLink(sandbox: string, connection: TransportConnection,
     finish(agentLost(sandbox, cause), true);
     release().catch(() => {}); // `close` reports it
   };
-  bridge.ended.then(lose);
   connection.closed.then(lose);
-  watch(client, () => {
-    grace ??= setTimeout(lose, GRACE_MS);
-  });
+  const openChannel = async () => {
+    const opened = await dial(connection, runDirectory);
+    opened.bridge.ended.then(lose);
+    watch(opened.client, () => {
+      grace ??= setTimeout(lose, GRACE_MS);
+    });
+    if (reason) opened.client.close();
+    return opened;
+  };
+  const ready = () => {
+    channel ??= openChannel();
+    return channel;
+  };
   return {
     sandbox,
-    client,
+    client: { makeUnaryRequest: lazily(ready) },
     lost,
-    unlinked: bridge.unlinked,
+    unlinked: () => ready().then(({ bridge }) => bridge.unlinked),
     over: () => reason,
     isGoingDown: () => grace !== undefined,
     openStream: (options) => connection.openStream(options),

@@ -14,6 +14,14 @@ export interface ProcessIdentity {
 
 let bootId: string | undefined;
 
+/**
+ * Has this process call its boot so and never ask the kernel, which makes up a boot's id when somebody reads it first: in a VM that is saved nobody may, or all that
+ * go on from it have the same. For a program that ends with its boot.
+ */
+export function assumeBootId(id: string): void {
+  bootId = id;
+}
+
 /** This boot's id, from the kernel. */
 export function currentBootId(): string {
   bootId ??= readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

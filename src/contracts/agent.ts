@@ -23,6 +23,11 @@ export interface AgentTarget {
   readonly transport?: Transport | undefined;
   /** A private directory of the sandbox for sockets of the agent's own. */
   readonly runDirectory: string;
+  /**
+   * The guest goes on from a saved one whose agent had `identity`, so it is known what it can do: `connect` resolves without asking it, and its first call is
+   * `identity.renew`. `false` when absent.
+   */
+  readonly goesOn?: boolean;
 }
 
 /**

@@ -133,7 +133,7 @@ function linkTo(answer: Answer): Link {
     lose: () => {},
     onOver: () => () => {},
     lost: new Promise(() => {}),
-    unlinked: Promise.resolve(),
+    unlinked: () => Promise.resolve(),
     close: async () => {},
   };
 }

@@ -2,6 +2,7 @@ import { type AgentClient, type AgentIdentity, TapvisorError } from "tapvisor/pl
 import { RENEWAL_VERSION, guestServiceDefinition as rpc, type VersionCheckResponse } from "tapvisor/protocol";
 import type { Link } from "../link.ts";
 import type { Send } from "../sender.ts";
+import { keep } from "./keep.ts";
 import { renew } from "./renew.ts";
 import { warmUp } from "./warm-up.ts";
 
@@ -20,6 +21,7 @@ export function identityCalls(
       warmUp: (call) => warmUp(client(), send, call),
       prepareToBeSaved: async (call) => {
         await send("PrepareToBeSaved", rpc.PrepareToBeSaved, EMPTY, call);
+        await keep(link, call);
       },
       renew: async (identity, call) => {
         const { entropy, machineId, hostname } = identity;

@@ -1,11 +1,10 @@
-import type { Duplex } from "node:stream";
-import { type Call, type GuestIdentity, type RenewedIdentity, TapvisorError, withDeadline } from "tapvisor/plugin";
+import { type Call, type GuestIdentity, type RenewedIdentity, TapvisorError } from "tapvisor/plugin";
 import { encodeClock, encodeRenewal, parseRenewed } from "tapvisor/protocol";
 import { wrong } from "../answers.ts";
-import { lineReader } from "../data-stream/read-line.ts";
 import { guestText } from "../guest-text.ts";
 import { DEADLINES } from "../limits.ts";
 import type { Link } from "../link.ts";
+import { exchangeLines, type LineStream } from "./exchange-lines.ts";
 
 /** A clock that may be further from the host's than this, ms, is set again. */
 const GOOD_ENOUGH_MS = 50;
@@ -20,42 +19,25 @@ const SUBJECT = "renewed identity";
  *
  * @throws HOST_LIMIT when too many streams are open, AGENT_FAILED when the guest cannot, GUEST_PROTOCOL, TIMEOUT, AGENT_LOST, ABORTED.
  */
-export async function renew(link: Link, identity: GuestIdentity, { signal }: Call): Promise<RenewedIdentity> {
-  const over = link.over();
-  if (over) throw over;
-  const stream = await link.openStream();
-  stream.on("error", () => {}); // whoever reads gets the link's end, or that the guest has reset the stream
-  const forget = link.onOver(() => stream.destroy());
-  const broken = () => link.over() ?? refused("ABORTED", "it has reset the stream");
-  const readLine = lineReader(stream, SUBJECT, broken);
+export function renew(link: Link, identity: GuestIdentity, call: Call): Promise<RenewedIdentity> {
   const { machineId, hostname } = identity;
   const entropy = Buffer.from(identity.entropy).toString("hex");
-  try {
-    return await withDeadline({ what: `the guest to take a new identity`, timeoutMs: DEADLINES.Renew, signal }, async (inner) => {
-      const first = (clock: bigint) => encodeRenewal({ identity: { entropy, machineId, hostname }, clock });
-      let clockErrorMs = await exchange(stream, first, readLine, inner);
-      for (let tries = 1; clockErrorMs > GOOD_ENOUGH_MS && tries < MOST_TRIES; tries++) {
-        clockErrorMs = await exchange(stream, encodeClock, readLine, inner);
-      }
-      stream.end();
-      stream.resume();
-      return { clockErrorMs };
-    });
-  } catch (error) {
-    stream.destroy();
-    throw error;
-  } finally {
-    forget();
-  }
+  const first = (clock: bigint) => encodeRenewal({ identity: { entropy, machineId, hostname }, clock });
+  const reset = () => refused("ABORTED", "it has reset the stream");
+  const wait = { what: "the guest to take a new identity", subject: SUBJECT, timeoutMs: DEADLINES.Renew, reset };
+  return exchangeLines(link, wait, call, async (lines, signal) => {
+    let clockErrorMs = await exchange(lines, first, signal);
+    for (let tries = 1; clockErrorMs > GOOD_ENOUGH_MS && tries < MOST_TRIES; tries++) {
+      clockErrorMs = await exchange(lines, encodeClock, signal);
+    }
+    lines.stream.end();
+    lines.stream.resume();
+    return { clockErrorMs };
+  });
 }
 
 /** Sends a line with the time that it is, waits for its answer and tells the clock's largest error, ms. */
-async function exchange(
-  stream: Duplex,
-  encode: (clock: bigint) => Buffer,
-  readLine: (signal: AbortSignal) => Promise<string>,
-  signal: AbortSignal,
-): Promise<number> {
+async function exchange({ stream, readLine }: LineStream, encode: (clock: bigint) => Buffer, signal: AbortSignal): Promise<number> {
   encode(0n); // whatever runs for the first time has run before the time is taken
   const sent = performance.now();
   stream.write(encode(unixNanoseconds()));

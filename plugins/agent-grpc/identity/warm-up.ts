@@ -17,7 +17,7 @@ const ROUNDS = 2;
  * @throws AGENT_FAILED ALREADY_EXISTS when there is a sandbox; what the verbs throw. What had been made is taken away then too.
  */
 export async function warmUp(client: AgentClient, send: Send, call: Call): Promise<void> {
-  await client.createSandbox({ hostname: CONTAINER, sandbox: CONTAINER, storages: [] }, call);
+  await client.createSandbox({ hostname: "", sandbox: CONTAINER, storages: [] }, call); // the guest keeps its name
   try {
     const { path } = await send("OfferImage", rpc.OfferImage, EMPTY, call);
     if (!path.startsWith("/run/")) throw wrong("place of the guest's files", guestText(path, 256), "a path below /run/");

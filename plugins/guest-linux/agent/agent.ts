@@ -6,6 +6,7 @@ import type { GuestPaths } from "./guest-paths.ts";
 import type { Renewer } from "./identity/renewer.ts";
 import type { AgentLog } from "./log.ts";
 import { lateModules, type Modules } from "./modules.ts";
+import type { AgentPort } from "./port.ts";
 import { FifoPool } from "./process/fifo-pool.ts";
 import { type RunTool, toolRunner } from "./runtime/run-tool.ts";
 import { StatusError } from "./status.ts";
@@ -42,10 +43,12 @@ export interface Agent {
   readonly containers: Map<string, GuestContainer>;
   /** Waits, in a guest that is to be saved, for the identity of the one that goes on; undefined when none does. */
   renewer: Renewer | undefined;
+  /** What connections come over; undefined where they come otherwise. */
+  readonly port: Pick<AgentPort, "descriptor" | "handOver"> | undefined;
   sandbox: Sandbox | undefined;
 }
 
-export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
+export function createAgent(paths: GuestPaths, log: AgentLog, port?: Agent["port"]): Agent {
   const busybox = toolRunner(paths.busybox);
   return {
     paths,
@@ -63,6 +66,7 @@ export function createAgent(paths: GuestPaths, log: AgentLog): Agent {
     oom: new OomWatch(),
     containers: new Map(),
     renewer: undefined,
+    port,
     sandbox: undefined,
   };
 }

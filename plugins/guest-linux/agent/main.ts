@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { messageOf } from "tapvisor/plugin";
+import { assumeBootId, messageOf } from "tapvisor/plugin";
 import { acceptSessions } from "tapvisor/protocol";
 import { createAgent } from "./agent.ts";
 import { findPort, portName } from "./find-port.ts";
@@ -14,8 +14,9 @@ const log = createLog((line) => process.stdout.write(line));
 process.on("unhandledRejection", (reason) => log.error(messageOf(reason), { stack: reason instanceof Error ? reason.stack : undefined }));
 
 async function main(): Promise<void> {
-  const server = createAgentServer(createAgent(GUEST_PATHS, log));
+  assumeBootId("this guest's");
   const port = openPort(findPort(portName(readFileSync("/proc/cmdline", "utf8"))));
+  const server = createAgentServer(createAgent(GUEST_PATHS, log, port));
   await acceptSessions(port, (session, announced) => {
     session.onStream = (stream) => server.serve(announced ? stream : acceptingAnyAuthority(stream));
   });

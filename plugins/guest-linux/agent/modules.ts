@@ -31,6 +31,8 @@ export interface Modules {
   load(name: string, parameters: readonly string[]): Promise<void>;
   /** Has all of them loaded before they are needed: those for memory now, since nobody asks the agent before that is plugged in. */
   loadAhead(): Promise<void>;
+  /** Loads all of them, and resolves when that is done and nothing more is due. */
+  loadAll(): Promise<void>;
 }
 
 /** `index` names the files to load for each module, first to last; without one there is nothing to load. `loaded` is where the kernel shows its modules. */
@@ -42,11 +44,12 @@ export function lateModules(index: string, busybox: RunTool, log: AgentLog, load
       return loading;
     };
   };
-  const [memory, disks] = [once("virtio_mem"), once("virtio_scsi", "sd_mod")];
+  const [memory, disks, network] = [once("virtio_mem"), once("virtio_scsi", "sd_mod"), once("virtio_net")];
+  let due: NodeJS.Timeout | undefined;
   return {
     memory,
     disks,
-    network: once("virtio_net"),
+    network,
     async load(name, parameters) {
       const module = name.replaceAll("-", "_"); // as the kernel calls it
       if (await exists(join(loaded, module))) return;
@@ -70,7 +73,11 @@ export function lateModules(index: string, busybox: RunTool, log: AgentLog, load
     },
     async loadAhead() {
       await memory();
-      setTimeout(disks, DISKS_AFTER_MS).unref();
+      due = setTimeout(disks, DISKS_AFTER_MS).unref();
+    },
+    async loadAll() {
+      await Promise.all([memory(), disks(), network()]);
+      clearTimeout(due);
     },
   };
 }

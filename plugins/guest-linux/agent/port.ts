@@ -1,6 +1,7 @@
 import { close, openSync, read, readvSync, writev } from "node:fs";
 import { promisify } from "node:util";
-import type { BytePort } from "tapvisor/protocol";
+import { type BytePort, SESSION_BEGUN } from "tapvisor/protocol";
+import { compilingWhenBusy } from "./compile-when-busy.ts";
 import { portPieces } from "./port-pieces.ts";
 
 /** Reads go into pieces of this, bytes; the kernel answers at most a page at a time. */
@@ -9,16 +10,60 @@ const PAGE_BYTES = 4096;
 
 const readSome = promisify(read);
 
+/** What somebody who kept the port leaves: whether a session has begun meanwhile, and its bytes that are still to be taken. */
+export interface Kept {
+  readonly begun: boolean;
+  readonly rest: Buffer;
+}
+
+export interface AgentPort extends BytePort {
+  readonly descriptor: number;
+  /**
+   * Hands the port over with the next bytes that arrive, which are the last that are read here until `keep` resolves; what is written meanwhile is thrown away.
+   * Nothing happens when the host leaves before.
+   */
+  handOver(keep: () => Promise<Kept>): void;
+  close(): Promise<void>;
+}
+
 /**
  * A virtio-serial port as the guest sees it: a character device that blocks. Two threads of Node's pool are therefore always busy here, one that waits for
  * bytes and, at times, one that waits for room. A read while no host is connected answers 0 at once, a write then waits for one.
  */
-export function openPort(path: string): BytePort & { close(): Promise<void> } {
+export function openPort(path: string): AgentPort {
   const device = openSync(path, "r+");
   const pieces = portPieces();
+  const moved = compilingWhenBusy();
+  let keep: (() => Promise<Kept>) | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  let isKept = false;
+  async function* read(owed: () => number): AsyncGenerator<Buffer | typeof SESSION_BEGUN> {
+    for await (const chunk of chunks(device, owed)) {
+      moved(chunk.length);
+      yield chunk;
+      const handedTo = keep;
+      keep = undefined;
+      if (!handedTo || chunk.length === 0) continue;
+      isKept = true;
+      await writing.catch(() => {});
+      const { begun, rest } = await handedTo();
+      isKept = false;
+      if (begun) yield SESSION_BEGUN;
+      if (rest.length > 0) yield rest;
+    }
+  }
   return {
-    read: (owed) => chunks(device, owed),
-    write: (frames) => writeAll(device, pieces(frames)),
+    descriptor: device,
+    read,
+    write: (frames) => {
+      if (isKept) return Promise.resolve();
+      for (const { length } of frames) moved(length);
+      writing = writeAll(device, pieces(frames));
+      return writing;
+    },
+    handOver: (to) => {
+      keep = to;
+    },
     close: () => promisify(close)(device),
   };
 }

@@ -5,6 +5,7 @@ import type { Agent } from "./agent.ts";
 import { sortConnection } from "./data-stream/sort.ts";
 import { watchDelivery } from "./delivery.ts";
 import { filesService } from "./files/service.ts";
+import { serveKeep } from "./identity/serve-keep.ts";
 import { check } from "./rpc/check.ts";
 import { version } from "./rpc/version.ts";
 import { agentService, guestService } from "./service.ts";
@@ -35,6 +36,7 @@ export function createAgentServer(agent: Agent): { serve(connection: Duplex): vo
     grpc: (connection: Duplex) => injector.injectConnection(connection),
     data: async (request: DataStreamRequest, connection: Duplex) =>
       (await import("./data-stream/serve.ts")).serveDataStream(agent, request, connection),
+    keep: (connection: Duplex) => serveKeep(agent, connection),
     renewal: async (request: Renewal, connection: Duplex) => {
       const received = process.hrtime.bigint();
       return (await import("./identity/serve-renewal.ts")).serveRenewal(agent, request, received, connection);

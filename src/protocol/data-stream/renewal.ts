@@ -8,6 +8,13 @@ import { type DataStreamAnswer, line, MAGIC, object, parseAnswer } from "./pream
  *   answer       `{"ok":true,"heldNs":1234567}` once everything is set, or `{"status":"INTERNAL","text":"…"}`; then the end of the stream
  *   more lines   `{"clock":"…"}`, to have the clock set once more; answered alike
  *
+ * Before it is saved, a guest is asked on a stream of its own to let the first line be answered by less than its agent:
+ *
+ *   first line   `tapvisor-stream/1 {"keep":true}`
+ *   answer       `{"ok":true,"keeps":true}`; without `keeps` there is nothing more to say
+ *   second line  `{"keep":"now"}`, the last bytes of the connection that its agent reads
+ *   answer       `{"ok":true}`, from what keeps the port
+ *
  * `clock` is the host's time when the line was sent, nanoseconds since 1970; `heldNs` how long the guest had the line before it answered, by its own clock that
  * never jumps. What is left of the round trip bounds how far the clocks can be apart.
  */
@@ -31,6 +38,14 @@ export interface RenewedAnswer {
 
 export function encodeRenewal({ identity, clock }: Renewal): Buffer {
   return Buffer.concat([MAGIC, line({ renew: identity, clock: String(clock) })]);
+}
+
+/** The first line of a stream that has the guest get ready to be saved, and the second, which has nobody but its renewer read the port from then on. */
+export const KEEP_PREAMBLE = Buffer.concat([MAGIC, line({ keep: true })]);
+export const KEEP_NOW = line({ keep: "now" });
+
+export function isKeepPreamble(text: string): boolean {
+  return object(text.slice(MAGIC.length)).keep === true;
 }
 
 export function encodeClock(clock: bigint): Buffer {

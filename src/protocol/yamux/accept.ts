@@ -2,6 +2,9 @@ import { encodeHeader, FLAG, TYPE } from "./codec.ts";
 import { AnnouncementScanner, answer } from "./resync.ts";
 import { YamuxSession } from "./session.ts";
 
+/** Says that somebody else has answered an announcement, and that what follows belongs to the session which began with it. */
+export const SESSION_BEGUN = Symbol("a session has begun");
+
 /** The guest's end of a serial port. */
 export interface BytePort {
   /**
@@ -11,7 +14,7 @@ export interface BytePort {
    * `owed` tells how many bytes are still to come of a frame that the host has begun: they follow without a word of the guest, so a port where it is
    * cheaper to wait for them on the spot may do that.
    */
-  read(owed: () => number): AsyncIterable<Buffer>;
+  read(owed: () => number): AsyncIterable<Buffer | typeof SESSION_BEGUN>;
   /** Writes all of them in order, and resolves when that is done; waits while no host is connected. Called again only then. */
   write(frames: readonly Buffer[]): Promise<void>;
 }
@@ -36,7 +39,8 @@ export async function acceptSessions(
   const acceptor = new Acceptor(port, onSession, options);
   try {
     for await (const chunk of port.read(() => acceptor.owed)) {
-      if (chunk.length > 0) acceptor.take(chunk);
+      if (chunk === SESSION_BEGUN) acceptor.adopt();
+      else if (chunk.length > 0) acceptor.take(chunk);
       else await acceptor.hostLeft();
     }
   } finally {
@@ -108,6 +112,14 @@ class Acceptor {
     await back;
   }
 
+  /** Goes on with a session whose announcement somebody else has answered. */
+  adopt(): void {
+    this.drop();
+    this.#scanner.reset();
+    this.#held = Buffer.alloc(0);
+    this.#begin(undefined, true);
+  }
+
   drop(): void {
     const session = this.#session;
     this.#session = undefined;
@@ -134,9 +146,9 @@ class Acceptor {
     this.#session?.receive(bytes);
   }
 
-  #begin(first: Buffer | undefined): void {
+  #begin(first: Buffer | undefined, announced = first !== undefined): void {
     this.#fresh = false;
-    this.#announced = first !== undefined;
+    this.#announced = announced;
     const output = {
       write: (frames: readonly Buffer[]) => (session === this.#session ? this.#write(frames) : Promise.resolve()),
       close: () => {},

@@ -1,4 +1,4 @@
-export { type AcceptOptions, acceptSessions, type BytePort } from "./accept.ts";
+export { type AcceptOptions, acceptSessions, type BytePort, SESSION_BEGUN } from "./accept.ts";
 export { encodeHeader, FLAG, FrameDecoder, type FrameSink, GO_AWAY, HEADER_BYTES, TYPE, WINDOW_BYTES } from "./codec.ts";
 export { wasReset } from "./errors.ts";
 export { type OverDuplexOptions, yamuxOver } from "./over-duplex.ts";

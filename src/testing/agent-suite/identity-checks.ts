@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { AgentClient } from "../../contracts/agent.ts";
 import type { AgentIdentity } from "../../contracts/agent-identity.ts";
 import type { CheckOn } from "../conformance/checks.ts";
 import { failure, firedCall, rejects } from "../conformance/expect.ts";
@@ -13,11 +12,11 @@ const patientCall = () => quietCall({ timeoutMs: 60_000 });
 
 /** A guest that is saved and goes on as another; one that cannot says so by not having the calls. */
 export function identityChecks(check: CheckOn<AgentFixture>): void {
-  const checkGuest = (behaviour: string, body: (identity: AgentIdentity, client: AgentClient, fixture: AgentFixture) => Promise<void>) =>
+  const checkGuest = (behaviour: string, body: (identity: AgentIdentity) => Promise<void>) =>
     check(behaviour, async (fixture) => {
       const client = await fixture.agent.connect(fixture.target, quietCall());
       try {
-        if (client.identity) await body(client.identity, client, fixture);
+        if (client.identity) await body(client.identity);
       } finally {
         await client.close();
       }
@@ -51,27 +50,27 @@ export function identityChecks(check: CheckOn<AgentFixture>): void {
     }
   });
 
-  checkGuest("warmUp() leaves no sandbox and no container, and can be repeated", async (identity, client, fixture) => {
-    for (let time = 0; time < 2; time++) await identity.warmUp(patientCall());
-    await withSandbox(fixture, async (world) => {
-      assert.equal(await world.client.waitProcess(await world.run("web", ["true"]), quietCall()), 0);
-      await refuses("a container of the warm-up", world.client.startContainer("warm-up", quietCall()), "NOT_FOUND");
-    });
-    await identity.prepareToBeSaved(patientCall());
-    await client.check(quietCall());
-  });
+  check("warmUp() leaves no sandbox and no container, and can be repeated", (fixture) =>
+    withSandbox(fixture, async ({ client, run }) => {
+      if (!client.identity) return;
+      await client.destroySandbox(quietCall());
+      for (let time = 0; time < 2; time++) await client.identity.warmUp(patientCall());
+      await client.createSandbox({ hostname: "box", sandbox: "box", storages: [] }, quietCall());
+      assert.equal(await client.waitProcess(await run("web", ["true"]), quietCall()), 0);
+      await refuses("a container of the warm-up", client.startContainer("warm-up", quietCall()), "NOT_FOUND");
+    }),
+  );
 
-  checkGuest("a guest with a sandbox is neither warmed up nor prepared, and keeps its sandbox", async (_, _client, fixture) => {
-    await withSandbox(fixture, async (world) => {
-      const { identity } = world.client;
-      if (!identity) throw new Error("another connection has no identity");
-      const process = await world.run("web", ["sleep", "100"]);
-      await refuses("warmUp() with a sandbox", identity.warmUp(patientCall()), "ALREADY_EXISTS");
-      await refuses("prepareToBeSaved() with a sandbox", identity.prepareToBeSaved(patientCall()), "FAILED_PRECONDITION");
-      await world.client.signalProcess(process, 9, false, quietCall());
-      assert.equal(await world.client.waitProcess(process, quietCall()), 137);
-    });
-  });
+  check("a guest with a sandbox is neither warmed up nor prepared, and keeps its sandbox", (fixture) =>
+    withSandbox(fixture, async ({ client, run }) => {
+      if (!client.identity) return;
+      const process = await run("web", ["sleep", "100"]);
+      await refuses("warmUp() with a sandbox", client.identity.warmUp(patientCall()), "ALREADY_EXISTS");
+      await refuses("prepareToBeSaved() with a sandbox", client.identity.prepareToBeSaved(patientCall()), "FAILED_PRECONDITION");
+      await client.signalProcess(process, 9, false, quietCall());
+      assert.equal(await client.waitProcess(process, quietCall()), 137);
+    }),
+  );
 
   checkGuest("calls whose signal has fired fail, and the next ones work", async (identity) => {
     await failure("warmUp() with a fired signal", identity.warmUp(firedCall()));

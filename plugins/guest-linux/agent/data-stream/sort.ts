@@ -3,6 +3,7 @@ import {
   beginsPreamble,
   type DataStreamRequest,
   encodeAnswer,
+  isKeepPreamble,
   MAX_LINE_BYTES,
   parsePreamble,
   parseRenewal,
@@ -20,10 +21,12 @@ export interface ConnectionKinds {
   data(request: DataStreamRequest, connection: Duplex): Promise<void>;
   /** The same for a guest that is to become a machine of its own. */
   renewal(request: Renewal, connection: Duplex): Promise<void>;
+  /** The same for one that is to be saved. */
+  keep(connection: Duplex): void;
 }
 
 /** Looks at the first bytes of a connection and hands it on. One that never sends a byte is nobody's, and ends with its session. */
-export function sortConnection(connection: Duplex, { grpc, data, renewal }: ConnectionKinds): void {
+export function sortConnection(connection: Duplex, { grpc, data, renewal, keep }: ConnectionKinds): void {
   let seen: Buffer = Buffer.alloc(0);
   let timer: NodeJS.Timeout | undefined;
   const done = () => {
@@ -43,6 +46,7 @@ export function sortConnection(connection: Duplex, { grpc, data, renewal }: Conn
         const rest = line ? seen.subarray(seen.indexOf("\n") + 1) : seen;
         if (rest.length > 0) connection.unshift(rest);
         if (!line) return grpc(connection);
+        if (isKeepPreamble(line.text)) return keep(connection);
         const renewed = parseRenewal(line.text);
         if (renewed) return void renewal(renewed, connection);
         const request = parsePreamble(line.text);

@@ -1,6 +1,7 @@
 import type { Empty } from "tapvisor/protocol";
 import type { Agent } from "../agent.ts";
 import { Renewer } from "../identity/renewer.ts";
+import { settleHeap } from "../identity/settle.ts";
 import { StatusError } from "../status.ts";
 import type { RpcContext } from "../unary.ts";
 
@@ -9,7 +10,8 @@ export async function prepareToBeSaved(agent: Agent, _request: Empty, { signal }
   if (agent.sandbox) {
     throw new StatusError("FAILED_PRECONDITION", `Cannot prepare to be saved: there is a sandbox: ${JSON.stringify(agent.sandbox.id)}`);
   }
-  await Promise.all([agent.modules.memory(), agent.modules.disks(), agent.modules.network()]);
-  if (!agent.renewer || agent.renewer.ended) agent.renewer = await Renewer.start(agent.paths, signal);
+  await agent.modules.loadAll();
+  if (!agent.renewer || agent.renewer.ended) agent.renewer = await Renewer.start(agent.paths, signal, agent.port?.descriptor);
+  settleHeap();
   return {};
 }

@@ -36,6 +36,7 @@ export function streamWorld({ decided = Promise.resolve(), outputMark = 16 * 102
   const toGrpc: Duplex[] = [];
   const serve = (connection: Duplex) =>
     sortConnection(connection, {
+      keep: (each) => void each.destroy(),
       renewal: async (_, each: Duplex) => void each.destroy(),
       grpc: (each) => void toGrpc.push(each),
       data: (request, each) => serveDataStream(agent, request, each),

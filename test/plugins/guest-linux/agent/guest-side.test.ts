@@ -44,7 +44,7 @@ s.test("the port gives what arrives as it comes, an empty buffer for a read of n
   await writeFile(path, content);
   const port = openPort(path);
   const parts: Buffer[] = [];
-  for await (const chunk of port.read(() => 0)) {
+  for await (const chunk of port.read(() => 0) as AsyncIterable<Buffer>) {
     if (chunk.length === 0) break;
     parts.push(chunk);
   }
@@ -61,7 +61,7 @@ s.test("what is owed of a frame is waited for until the host is gone", async () 
   const port = openPort(path);
   const sizes: number[] = [];
   let owed = 0;
-  for await (const chunk of port.read(() => owed)) {
+  for await (const chunk of port.read(() => owed) as AsyncIterable<Buffer>) {
     sizes.push(chunk.length);
     if (sizes.length === 2) break;
     owed = 150_000; // more than there is

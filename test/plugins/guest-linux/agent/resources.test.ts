@@ -166,6 +166,7 @@ s.test(
       network: nothing,
       load: nothing,
       loadAhead: async () => void ahead++,
+      loadAll: nothing,
     };
     Object.assign(here.guest.agent, { modules: held });
     await mkdir(here.guest.paths.dev);

@@ -23,13 +23,16 @@ export interface ClonedVm extends AsyncDisposable {
 /** A saved VM with the real guest, and what goes on from it. */
 export interface Template extends AsyncDisposable {
   readonly directory: string;
-  clone(name: string): Promise<ClonedVm>;
+  clone(name: string, mark?: (name: string, grant: VmGrant) => Promise<void>): Promise<ClonedVm>;
 }
 
-/** Boots a VM and saves it as an engine does; `look` is asked before and after the warm-up. */
-export async function savedTemplate(
-  look: (client: AgentClient, when: "before" | "after") => Promise<void> = async () => {},
-): Promise<Template> {
+export interface TemplateOptions {
+  /** Asked before and after the warm-up. It may change the guest, so what it has looked at is no template. */
+  readonly look?: (client: AgentClient, when: "before" | "after") => Promise<void>;
+}
+
+/** Boots a VM and saves it as an engine does. */
+export async function savedTemplate({ look = async () => {} }: TemplateOptions = {}): Promise<Template> {
   const temporary = await tempDirectory();
   const at = (name: string) => join(temporary.path, name);
   const { hypervisor, guest, transport, agent } = await providers(temporary.path);
@@ -42,8 +45,8 @@ export async function savedTemplate(
     const limits = { vcpus: 2, memoryBytes: (1024 * MiB) as Bytes };
     return { sandbox, nonce, runDirectory, vcpus: 1, memoryBytes: TEMPLATE_BYTES, limits, boot, memory, detached: false };
   };
-  const connect = ({ sandbox, runDirectory }: VmIntent, grant: VmGrant) =>
-    agent.connect({ sandbox, endpoint: grant.agentEndpoint, transport, runDirectory }, call());
+  const connect = ({ sandbox, runDirectory, memory }: VmIntent, grant: VmGrant) =>
+    agent.connect({ sandbox, endpoint: grant.agentEndpoint, transport, runDirectory, goesOn: memory?.kind === "clone" }, call());
   const [file, state] = [at("memory"), at("state")];
   await writeFile(file, "", { mode: 0o600 });
   await truncate(file, TEMPLATE_BYTES);
@@ -60,12 +63,15 @@ export async function savedTemplate(
     await second.close();
     const vm = await hypervisor.connect(grant, call());
     await vm.save?.(state, call());
-  } finally {
+  } catch (error) {
     await holding.release({ intent: template, grant: undefined }, call());
+    await temporary[Symbol.asyncDispose]();
+    throw error;
   }
+  await holding.release({ intent: template, grant: undefined }, call());
   return {
     directory: temporary.path,
-    async clone(name) {
+    async clone(name, mark = async () => {}) {
       const intent = await intentOf(name, { kind: "clone", file, state });
       const release = () => holding.release({ intent, grant: undefined }, call());
       const began = performance.now();
@@ -73,8 +79,10 @@ export async function savedTemplate(
       try {
         const grant = await holding.acquire(intent, call());
         const vmMs = took();
+        await mark("vm", grant);
         const client = await connect(intent, grant);
         const connectedMs = took();
+        await mark("connected", grant);
         const identity = { entropy: randomBytes(64), machineId: randomBytes(16).toString("hex"), hostname: name };
         const renewed = await identityOf(client).renew(identity, call());
         const tookMs = { vm: vmMs, connected: connectedMs, renewed: took() };
