@@ -37,15 +37,16 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
   await withDeadline({ what: "the vCPUs to be pinned", timeoutMs: DEADLINES.hotplug, signal: tx.signal }, (signal) =>
     pinVcpus(sb, { signal, log: sb.log }),
   );
+  const renewed =
+    origin.from === "template"
+      ? await tx.run("renew-identity", DEADLINES.agent, (signal) => renewIdentity(sb, { signal, log: sb.log }))
+      : {};
   const intent: GuestSandboxIntent = { vm, sandbox: sb.id, hostname: config.hostname };
-  // The requests travel together: a round trip to an emulated guest takes some 15 ms.
-  const [details, renewed] = await allSettled(
+  // Both requests travel together: a round trip to an emulated guest takes some 15 ms.
+  const [details] = await bothSettled(
     withDeadline({ what: "the guest's details", timeoutMs: DEADLINES.agent, signal: tx.signal }, (signal) =>
       sb.guest.client.guestDetails({ signal, log: sb.log }),
     ),
-    origin.from === "template"
-      ? tx.run("renew-identity", DEADLINES.agent, (signal) => renewIdentity(sb, { signal, log: sb.log }))
-      : Promise.resolve({}),
     tx.acquire<GuestSandboxIntent, void>("create-guest-sandbox", { owner: ENGINE, kind: "guest-sandbox" }, intent, DEADLINES.agent),
   );
   sb.guest.details = details;
@@ -55,8 +56,8 @@ export async function bootVm(sb: SandboxContext, tx: Transaction<BootStep>): Pro
   sb.journal.record.origin = { ...origin, ...renewed };
 }
 
-/** The results of all; a failure is thrown only when none runs any more, so that a rollback never overtakes the others. */
-async function allSettled<const T extends readonly Promise<unknown>[]>(...all: T): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
-  await Promise.allSettled(all);
-  return Promise.all(all) as Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }>;
+/** The results of both; a failure is thrown only when neither runs any more, so that a rollback never overtakes the other. */
+async function bothSettled<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return Promise.all([first, second]);
 }

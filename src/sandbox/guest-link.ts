@@ -87,12 +87,12 @@ export class GuestLink {
     return vm;
   }
 
-  /** Connects to the agent of a running VM; fails at once when the VM ends while the guest boots. */
-  async connectAgent(grant: VmGrant, call: Call): Promise<AgentClient> {
+  /** Connects to the agent of a running VM; fails at once when the VM ends while the guest boots. One that `goesOn` from a template is to be renewed first. */
+  async connectAgent(grant: VmGrant, call: Call, goesOn = false): Promise<AgentClient> {
     const vm = await this.connectVm(grant, call);
     const agent = await this.#engine.slot("agent");
     const transport = agent.needsTransport ? await this.#engine.slot("transport") : undefined;
-    const target = { sandbox: this.#sandbox, endpoint: grant.agentEndpoint, transport, runDirectory: grant.runDirectory };
+    const target = { sandbox: this.#sandbox, endpoint: grant.agentEndpoint, transport, runDirectory: grant.runDirectory, goesOn };
     const died = new AbortController();
     const signal = AbortSignal.any([call.signal, died.signal]);
     const ended = vm.exited.then((exit) => {

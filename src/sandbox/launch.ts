@@ -7,6 +7,7 @@ import type { VmGrant, VmIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { Transaction } from "../engine/transaction.ts";
+import type { AgentConnectionIntent } from "./own-holdings.ts";
 import { hypervisorOf } from "./providers.ts";
 
 export interface Launch {
@@ -32,7 +33,7 @@ export async function launchAndConnect(
       DEADLINES.launch,
     );
     try {
-      await tx.acquire("connect-agent", { owner: ENGINE, kind: "agent-connection" }, { vm }, timeoutMs);
+      await tx.acquire("connect-agent", { owner: ENGINE, kind: "agent-connection" }, connection(vm, launch), timeoutMs);
       return vm;
     } catch (error) {
       const failure = await explain(sb, error);
@@ -42,6 +43,11 @@ export async function launchAndConnect(
       await tx.undo("launch-vm", "connect-agent");
     }
   }
+}
+
+function connection(vm: VmGrant, { from }: Launch): AgentConnectionIntent {
+  const saved = from?.memory?.kind;
+  return saved === "clone" || saved === "copy" ? { vm, goesOn: true } : { vm };
 }
 
 function vmIntent(sb: SandboxContext, { config, boot, runDirectory, from }: Launch): VmIntent {

@@ -24,6 +24,8 @@ export interface RunDirectoryIntent {
 
 export interface AgentConnectionIntent {
   readonly vm: VmGrant;
+  /** The guest goes on from a template: its first call gives it an identity. */
+  readonly goesOn?: true;
 }
 
 export interface GuestSandboxIntent {
@@ -77,7 +79,7 @@ export function ownHoldings(guest: GuestLink, releaseTimeoutMs: number, self: ()
     "oci-hooks": ociHooks(releaseTimeoutMs) satisfies Pick<HoldingKind<OciHooksIntent, OciHooksGrant>, "release">,
     "agent-connection": {
       inProcess: true,
-      acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call)),
+      acquire: async (intent, call) => void (await guest.connectAgent(intent.vm, call, intent.goesOn)),
       release: () => guest.closeAgent(),
     } satisfies HoldingKind<AgentConnectionIntent, void>,
     "guest-sandbox": {
