@@ -371,6 +371,7 @@ s.test("whatever a guest lists, nothing is written outside of the host's directo
       container: "web",
       place: (path: string, base?: string) => ({ container: "web", path, ...(base !== undefined && { base }) }),
       ask: (_: unknown, work: never) => (work as (files: AgentFiles, call: unknown) => Promise<never>)(files, {}),
+      copy: async () => {},
     };
     const error = await download(access, "/x", target, {}).catch((reason: unknown) => reason);
     assert.ok(isTapvisorError(error) && ["GUEST_PROTOCOL", "FILE_FAILED"].includes(error.code), `${JSON.stringify(entries)}: ${error}`);

@@ -1,7 +1,7 @@
 import { withDeadline } from "../../base/deadline.ts";
 import { TapvisorError } from "../../base/errors.ts";
 import { DEADLINES } from "../../config/defaults.ts";
-import type { AgentFiles, FilePlace } from "../../contracts/agent-files.ts";
+import type { AgentFiles, FileAttributes, FilePlace } from "../../contracts/agent-files.ts";
 import type { Call } from "../../contracts/holding.ts";
 import type { SandboxContext } from "../../engine/context.ts";
 import { requireSandbox } from "../../sandbox/state.ts";
@@ -14,6 +14,8 @@ export interface FileAccess {
   place(path: string, base?: string): FilePlace;
   /** @throws UNSUPPORTED, INVALID_STATE, TIMEOUT, ABORTED, and what the request itself fails with. */
   ask<T>(request: FileRequest, work: (files: AgentFiles, call: Call) => Promise<T>): Promise<T>;
+  /** Writes a whole file where the agent has no calls for files, before the container's start. @throws UNSUPPORTED otherwise. */
+  copy(request: FileRequest, place: FilePlace, content: Buffer, attributes: FileAttributes): Promise<void>;
 }
 
 export interface FileRequest {
@@ -35,6 +37,12 @@ export function fileAccess(sb: SandboxContext, container: string): FileAccess {
       if (!files) throw noFiles();
       return withDeadline({ what: `${what} in container "${container}"`, timeoutMs, signal }, (inner) =>
         work(files, { signal: inner, log: sb.log }),
+      );
+    },
+    copy: async ({ what, signal, timeoutMs = DEADLINES.agent }, place, content, attributes) => {
+      const { copyBeforeStart } = await import("./copy-before-start.ts");
+      return withDeadline({ what: `${what} in container "${container}"`, timeoutMs, signal }, (inner) =>
+        copyBeforeStart(sb, place, content, attributes, { signal: inner, log: sb.log }),
       );
     },
   };

@@ -27,7 +27,7 @@ export interface FileOptions {
  * are absolute. Links are followed, and never lead out of the container. Each request to the guest has 30 s.
  *
  * Fails with NOT_FOUND for what is not there, FILE_FAILED with the system's `errno` for what cannot be done, INVALID_STATE, AGENT_LOST, and UNSUPPORTED where
- * the guest is not this project's.
+ * the guest is not this project's, except for `write` before the container's start.
  *
  * @example
  * await web.files.write("/etc/app.json", JSON.stringify({ port: 80 }));
@@ -57,7 +57,7 @@ export class ContainerFiles {
 
   /**
    * Writes a file, of text, bytes, or a stream of these. All of it takes the place of what was there at once, and keeps its permissions and owner unless others
-   * are given; a new file has 0o644 and user 0. @throws FILE_FAILED EROFS, EISDIR, ENOSPC; EBUSY for a mounted file, which wants `inPlace`.
+   * are given; a new file has 0o644 and user 0. In a guest that is not this project's: before the start only, over a directory of the host, at most 64 MiB. @throws FILE_FAILED EROFS, EISDIR, ENOSPC; EBUSY for a mounted file, which wants `inPlace`.
    */
   write(path: string, data: FileData, options: WriteOptions = {}): Promise<void> {
     return writeFile(this.#access, path, data, options);

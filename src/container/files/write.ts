@@ -1,4 +1,4 @@
-import { TapvisorError } from "../../base/errors.ts";
+import { isTapvisorError, TapvisorError } from "../../base/errors.ts";
 import { KiB } from "../../base/units.ts";
 import type { FileAttributes, FilePlace, FileWrite } from "../../contracts/agent-files.ts";
 import type { FileAccess } from "./access.ts";
@@ -40,10 +40,18 @@ export async function writePieces(
   const what = `the writing of ${JSON.stringify(place.path)}`;
   let staged = "";
   let offset = 0;
+  const pieces = inPieces(data, what, signal);
   try {
-    for await (const { piece, last } of inPieces(data, what, signal)) {
+    for await (const { piece, last } of pieces) {
       const write = { mode, offset, data: piece, last, attributes, ...(staged !== "" && { staged }) };
-      staged = await access.ask({ what, signal }, (files, call) => files.write(place, write, call));
+      try {
+        staged = await access.ask({ what, signal }, (files, call) => files.write(place, write, call));
+      } catch (error) {
+        if (offset > 0 || mode !== "replace" || place.base !== undefined || !isUnsupported(error)) throw error;
+        const { gather } = await import("./copy-before-start.ts");
+        const rest = await gather(place.path, pieces);
+        return await access.copy({ what, signal }, place, Buffer.concat([piece, rest]), attributes);
+      }
       offset += piece.length;
     }
   } catch (error) {
@@ -51,6 +59,10 @@ export async function writePieces(
     if (staged !== "") await access.ask({ what, signal: undefined }, (files, call) => files.discard(place, staged, call)).catch(() => {});
     throw error;
   }
+}
+
+function isUnsupported(error: unknown): boolean {
+  return isTapvisorError(error) && error.code === "UNSUPPORTED";
 }
 
 /** The data in pieces of at most 256 KiB, and which is the last; of no data one empty piece. */

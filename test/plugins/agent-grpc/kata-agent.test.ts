@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createEngine, type Engine } from "tapvisor";
 import { definePlugin } from "tapvisor/plugin";
@@ -288,6 +288,84 @@ s.test("the engine asks for no overlay when the files themselves are to be writt
   const container = await sandbox.createContainer({ id: "c", rootfs: { directory: over.rootfs, access: "shared" }, command: ["wait"] });
   assert.equal(server.mounted(), ["/run/kata-containers/shared/containers/c"]);
   await container.delete();
+});
+
+s.test("a file is written into a container before its start, by CopyFile, also over what a copy that failed has left", async () => {
+  await using server = kataServer();
+  await using over = await engineOverKata(server);
+  await mkdir(join(over.rootfs, "etc"));
+  await writeFile(join(over.rootfs, "etc/there"), "of the image", { mode: 0o751 });
+  await using sandbox = await over.engine.runSandbox({ id: "box" });
+  const { files } = await sandbox.createContainer({ id: "c", rootfs: over.rootfs, command: ["wait"] });
+  const inGuest = (path: string) => {
+    const { bytes, ...rest } = server.files.get(`/run/kata-containers/c/rootfs${path}`) ?? { bytes: undefined };
+    return bytes && { text: bytes.toString(), ...rest };
+  };
+  await files.write("/etc/new", "text", { mode: 0o600, uid: 5, gid: 6 });
+  assert.equal(inGuest("/etc/new"), { text: "text", mode: 0o600, uid: 5, gid: 6 });
+  await files.write("/etc/./up/../there", "more");
+  assert.equal(inGuest("/etc/there"), { text: "more", mode: 0o751, uid: process.getuid?.(), gid: process.getgid?.() });
+  await files.write("/empty", "");
+  assert.equal(inGuest("/empty"), { text: "", mode: 0o644, uid: 0, gid: 0 });
+  const large = Buffer.alloc(3 * 2 ** 20, "0123456789");
+  await files.write(
+    "/large",
+    (function* () {
+      for (let at = 0; at < large.length; at += 100_000) yield large.subarray(at, at + 100_000);
+    })(),
+  );
+  assert.ok(server.files.get("/run/kata-containers/c/rootfs/large")?.bytes.equals(large));
+  server.files.set("/run/kata-containers/c/rootfs/short.tmp", { bytes: Buffer.alloc(1000, "old"), mode: 0, uid: 0, gid: 0 });
+  await files.write("/short", "new");
+  assert.is(inGuest("/short")?.text, "new");
+  assert.equal(
+    [...server.files.keys()].filter((path) => path.endsWith(".tmp")),
+    [],
+  );
+});
+
+s.test("a file is not written where CopyFile could make another one than is meant, and the error says why", async () => {
+  await using server = kataServer();
+  await using over = await engineOverKata(server);
+  const at = (path: string) => join(over.rootfs, path);
+  await mkdir(at("etc"));
+  await Promise.all(["etc/file", "etc/beside.tmp"].map((path) => writeFile(at(path), "")));
+  await symlink("/etc", at("link"));
+  await symlink("/etc/passwd", at("etc/leads-out"));
+  await using sandbox = await over.engine.runSandbox({ id: "box" });
+  const options = { rootfs: over.rootfs, command: ["wait"], mounts: [{ tmpfs: true, target: "/srv/data" }] } as const;
+  const container = await sandbox.createContainer({ id: "c", ...options });
+  const { files } = container;
+  const refused = async (path: string, why: string) => {
+    const error = await failure("UNSUPPORTED", files.write(path, "x"));
+    assert.match(error.message, why, path);
+    assert.match(error.hint ?? "", "between createContainer() and start()");
+  };
+  await refused("/link/x", "a link");
+  await refused("/etc/leads-out", "a link");
+  await refused("/etc/beside", "beside it");
+  await refused("/srv/data/x", "covers it");
+  await refused("/etc/../proc/x", "covers it");
+  assert.is((await failure("NOT_FOUND", files.write("/none/x", "x"))).data.kind, "file");
+  for (const [path, errno] of [
+    ["/etc", "EISDIR"],
+    ["/etc/new/", "EISDIR"],
+    ["/etc/file/x", "ENOTDIR"],
+  ] as const)
+    assert.is((await failure("FILE_FAILED", files.write(path, "x"))).data.errno, errno, path);
+  const huge = function* () {
+    for (let mib = 0; mib < 66; mib++) yield Buffer.alloc(2 ** 20);
+  };
+  assert.is((await failure("FILE_FAILED", files.write("/huge", huge()))).data.errno, "EFBIG");
+  for (const how of [{ append: true }, { inPlace: true }]) await failure("UNSUPPORTED", files.write("/etc/file", "x", how));
+  for (const access of ["shared", "readonly"] as const) {
+    const other = await sandbox.createContainer({ ...options, id: access, rootfs: { directory: over.rootfs, access } });
+    assert.match((await failure("UNSUPPORTED", other.files.write("/x", "x"))).message, "copied on write");
+  }
+  await failure("UNSUPPORTED", files.read("/etc/file"));
+  await container.start();
+  await refused("/etc/file", "has been started");
+  assert.is(server.files.size, 0, "nothing was written anywhere");
 });
 
 s.run();

@@ -5,6 +5,7 @@ import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, st
 import type { Transport } from "../../../src/contracts/transport.ts";
 import {
   agentServiceDefinition,
+  type CopyFileRequest,
   type CreateContainerRequest,
   healthServiceDefinition,
   type StorageMessage,
@@ -105,6 +106,15 @@ export interface KataServer extends AsyncDisposable {
   /** Mount points that are mounted now. */
   mounted(): string[];
   readonly onlineRequests: { readonly nb_cpus: number; readonly cpu_only: boolean }[];
+  /** What CopyFile has made, by path. */
+  readonly files: Map<string, CopiedFile>;
+}
+
+export interface CopiedFile {
+  bytes: Buffer;
+  mode: number;
+  uid: number;
+  gid: number;
 }
 
 export function kataServer(): KataServer {
@@ -113,6 +123,7 @@ export function kataServer(): KataServer {
   const directories = new Set(["/run/kata-containers"]);
   const calls: string[] = [];
   const onlineRequests: { nb_cpus: number; cpu_only: boolean }[] = [];
+  const files = new Map<string, CopiedFile>();
   let running = false;
 
   const containerOf = (id: string) => {
@@ -274,6 +285,19 @@ export function kataServer(): KataServer {
       onlineRequests.push(request);
       return undefined;
     },
+    // As the agent's own: it writes beside the file, without emptying what is there, and renames as soon as that has the file's length.
+    CopyFile: ({ path, file_size, file_mode, uid, gid, offset, data }: CopyFileRequest) => {
+      if (!path.startsWith("/run")) throw new Refused(status.UNKNOWN, "Only is possible to copy files into the /run directory");
+      const before = files.get(`${path}.tmp`)?.bytes ?? Buffer.alloc(0);
+      const bytes = Buffer.alloc(Math.max(before.length, Number(offset) + data.length));
+      before.copy(bytes);
+      Buffer.from(data).copy(bytes, Number(offset));
+      files.set(`${path}.tmp`, { bytes, mode: 0o600, uid: 0, gid: 0 });
+      if (bytes.length < Number(file_size)) return undefined;
+      files.delete(`${path}.tmp`);
+      files.set(path, { bytes, mode: file_mode, uid, gid });
+      return undefined;
+    },
     WriteStdin: ({ container_id, exec_id, data }: { container_id: string; exec_id: string; data: Buffer }) => {
       const { stdin, isOver } = processOf(container_id, exec_id);
       if (stdin.writableEnded) return { len: 0 };
@@ -343,6 +367,7 @@ export function kataServer(): KataServer {
     calls,
     containers,
     onlineRequests,
+    files,
     mounted: () => [...mounts],
     [Symbol.asyncDispose]: async () => server.forceShutdown(),
   };
