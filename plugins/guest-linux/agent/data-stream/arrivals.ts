@@ -38,6 +38,11 @@ export class Arrivals {
     return chunks;
   }
 
+  /** Whether something has arrived that was not taken. */
+  get waiting(): boolean {
+    return this.#bytes > 0;
+  }
+
   /** From here on what arrives is thrown away. */
   drop(): void {
     this.#dropping = true;
