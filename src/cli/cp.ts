@@ -1,4 +1,4 @@
-import { finished } from "node:stream/promises";
+import { pipeline } from "node:stream/promises";
 import type { Container } from "../container/container.ts";
 import { beforeSignalledExit } from "../engine/exit-guard.ts";
 import { CliError } from "./cli-error.ts";
@@ -24,7 +24,7 @@ export function copyCommand(source: string, target: string, { archive = false, .
     return copying(flags, from, (container, signal) =>
       to.kind === "host"
         ? copyOut(container, from.path, to.path, signal)
-        : finished(container.files.tarOut(from.path, { signal }).pipe(process.stdout)),
+        : pipeline(container.files.tarOut(from.path, { signal }), process.stdout, { end: false, signal }),
     );
   }
   if (to.kind === "container" && from.kind !== "container") {

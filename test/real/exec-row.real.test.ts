@@ -6,7 +6,10 @@ import * as assert from "uvu/assert";
 import { realEngine } from "../support/real-engine.ts";
 import { suite } from "../support/suite.ts";
 
-const s = suite("a thousand further processes on the real guest");
+const s = suite("many further processes on the real guest");
+
+/** Each takes 0.3 s of QEMU's CPU, of which most is the agent's: a thousand take ten minutes where two cores are shared with other tests. */
+const PROCESSES = Number(process.env.TAPVISOR_EXECS ?? 500);
 
 /** What the guest holds: the agent, and all that it has started. */
 async function heldInGuest(container: Container) {
@@ -26,7 +29,7 @@ async function heldHere() {
 }
 
 s.test(
-  "1,000 processes, 200 one after the other and 800 eight at once, leave nothing behind, on the host or in the guest",
+  `${PROCESSES} processes, a fifth one after the other and the rest eight at once, leave nothing behind, on the host or in the guest`,
   async () => {
     await using world = await realEngine();
     await using sandbox = await world.engine.runSandbox({ id: "box" });
@@ -45,8 +48,8 @@ s.test(
     };
     await run(16, 8); // what is allocated once
     const before = { guest: await heldInGuest(web), host: await heldHere() };
-    await run(200, 1);
-    for (let hundred = 0; hundred < 8; hundred++) await run(100, 8);
+    await run(PROCESSES / 5, 1);
+    await run((4 * PROCESSES) / 5, 8);
     const after = { guest: await heldInGuest(web), host: await heldHere() };
     console.log(JSON.stringify({ before, after }));
     assert.ok(after.guest.descriptors - before.guest.descriptors < 64, "descriptors of the guest");
@@ -56,7 +59,7 @@ s.test(
     assert.ok(after.host.resources - before.host.resources < 4, "timers, sockets and requests of the host");
     assert.ok(after.host.MiB - before.host.MiB < 8, "memory of the host");
   },
-  { timeoutMs: 900_000 },
+  { timeoutMs: 580_000 },
 );
 
 s.run();
