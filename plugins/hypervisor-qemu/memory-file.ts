@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
 import { type FileHandle, open, rm } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 import { errnoOf, messageOf, onceAborted, TapvisorError, throwIfAborted, toError } from "tapvisor/plugin";
 import { dyingWithThisProcess, killTree, spawnProcess } from "./process.ts";
 
@@ -63,22 +64,19 @@ export async function copyMemory(from: FileHandle, copy: string, signal: AbortSi
 async function runCp(from: FileHandle, to: FileHandle, copy: string, signal: AbortSignal): Promise<void> {
   const argv = ["cp", "--sparse=always", "--", "/proc/self/fd/3", "/proc/self/fd/4"];
   const { child, exited, identity } = await spawnProcess(dyingWithThisProcess(argv), ["ignore", "ignore", "pipe", from.fd, to.fd]);
-  let said = "";
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    said = `${said}${text}`.slice(0, 4096);
-  });
+  const saying = child.stderr ? text(child.stderr) : Promise.resolve("");
   const over = new AbortController();
   await Promise.race([exited, onceAborted(AbortSignal.any([signal, over.signal]))]).finally(() => over.abort());
   if (signal.aborted && identity) await killTree(identity);
-  const { exitCode } = await exited;
+  const [{ exitCode }, said] = await Promise.all([exited, saying]); // its last words may come after its end
   throwIfAborted(signal, "copying a template's memory");
   if (exitCode !== 0) throw copyFailed(copy, errnoIn(said), new Error(said.trim() || `cp has ended with ${exitCode}`));
 }
 
 /** cp says the kernel's words alone; in English, as its environment has no other language. */
-function errnoIn(text: string): string {
-  if (/No space left on device/.test(text)) return "ENOSPC";
-  return /Disk quota exceeded/.test(text) ? "EDQUOT" : "EIO";
+function errnoIn(said: string): string {
+  if (/No space left on device/.test(said)) return "ENOSPC";
+  return /Disk quota exceeded/.test(said) ? "EDQUOT" : "EIO";
 }
 
 function copyFailed(file: string, errno: string, cause: unknown): TapvisorError {

@@ -5,6 +5,8 @@ import { pipeline } from "node:stream/promises";
 import { errnoOf, isTapvisorError, messageOf, TapvisorError, throwIfAborted } from "tapvisor/plugin";
 import { checkSocketPath } from "./paths.ts";
 
+const WHAT = "saving the VM's state";
+
 /** A new file that a VM's state is written to; it is removed when it is not kept. */
 export interface StateFile extends AsyncDisposable {
   /** Writes what one client sends to a socket behind what is there, at most so many bytes. */
@@ -50,9 +52,14 @@ export async function createStateFile(file: string, header?: Buffer): Promise<St
 async function receive(handle: FileHandle, file: string, socket: string, mostBytes: number, signal: AbortSignal): Promise<Receiving> {
   const server = createServer({ allowHalfOpen: false });
   await rm(checkSocketPath(socket), { force: true }); // one that a dead process has left
+  throwIfAborted(signal, WHAT);
   server.listen(socket);
-  await once(server, "listening", { signal });
-  const written = once(server, "connection", { signal }).then(([client]) => writeAll(client as Socket, handle, file, mostBytes, signal));
+  await once(server, "listening");
+  const connected = once(server, "connection", { signal }).catch((error: unknown) => {
+    throwIfAborted(signal, WHAT);
+    throw error;
+  });
+  const written = connected.then(([client]) => writeAll(client as Socket, handle, file, mostBytes, signal));
   written.catch(() => {});
   return { written, [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())) };
 }
@@ -70,7 +77,7 @@ async function writeAll(client: Socket, handle: FileHandle, file: string, mostBy
     await pipeline(client, write, { signal });
   } catch (cause) {
     client.destroy();
-    throwIfAborted(signal, "saving the VM's state");
+    throwIfAborted(signal, WHAT);
     throw isTapvisorError(cause) ? cause : stateFailed(file, cause);
   }
 }

@@ -1,6 +1,13 @@
 import { TapvisorError } from "../../base/errors.ts";
 import type { GuestIdentity, RenewedIdentity } from "../../contracts/agent-identity.ts";
 
+/** Who a guest was when its VM was saved. */
+export interface SavedIdentity {
+  readonly warmUps: number;
+  readonly prepared: boolean;
+  readonly given: readonly GuestIdentity[];
+}
+
 /** Who a guest of the fake world is, for tests to look at. */
 export class FakeIdentity {
   /** How often it has been warmed up. */
@@ -11,6 +18,17 @@ export class FakeIdentity {
   readonly given: GuestIdentity[] = [];
   /** What a renewal says of the clock, ms. */
   clockErrorMs = 1;
+
+  /** Nothing of it ever changes once it is given. */
+  save(): SavedIdentity {
+    const { warmUps, prepared, given } = this;
+    return { warmUps, prepared, given: [...given] };
+  }
+
+  restore({ warmUps, prepared, given }: SavedIdentity): void {
+    Object.assign(this, { warmUps, prepared });
+    this.given.push(...given);
+  }
 
   renew(identity: GuestIdentity): RenewedIdentity {
     const { entropy, machineId, hostname } = identity;

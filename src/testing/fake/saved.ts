@@ -3,6 +3,7 @@ import type { VmIntent, VmSize } from "../../contracts/hypervisor.ts";
 import { FakeContainer, type SavedContainer } from "./container.ts";
 import type { FakeDisk } from "./disks.ts";
 import type { FakeGuest, FakeGuestSandbox } from "./guest.ts";
+import type { SavedIdentity } from "./identity.ts";
 import type { SavedNetwork } from "./network.ts";
 import type { FakeProcess, SavedProcess } from "./process.ts";
 import { type FakePrograms, runnable } from "./programs.ts";
@@ -24,6 +25,7 @@ interface SavedGuest {
   readonly onlineVcpus: number;
   readonly network: SavedNetwork;
   readonly system: SavedSystem;
+  readonly identity: SavedIdentity;
   readonly containers: readonly (readonly [id: string, container: SavedContainer])[];
 }
 
@@ -40,11 +42,12 @@ export function saveVm({ intent, size, disks, guest }: FakeVm, kind: SavedVm["ki
 
 /** Makes a new guest what the saved one was. Programs are functions of this process: each begins again, with what it had kept in `memory`. */
 export function restoreGuest(guest: FakeGuest, saved: SavedGuest, programs: FakePrograms): void {
-  const { sandbox, usedBytes, onlineVcpus, network, system, containers } = saved;
+  const { sandbox, usedBytes, onlineVcpus, network, system, identity, containers } = saved;
   Object.assign(guest, { sandbox, usedBytes });
   guest.vcpus.restore(onlineVcpus);
   guest.network.restore(network);
   guest.system.restore(system);
+  guest.identity.restore(identity);
   for (const [id, container] of containers) {
     const restored = new FakeContainer(container.request, container);
     guest.containers.set(id, restored);
@@ -53,9 +56,17 @@ export function restoreGuest(guest: FakeGuest, saved: SavedGuest, programs: Fake
   }
 }
 
-function saveGuest({ sandbox, usedBytes, vcpus, network, system, containers }: FakeGuest): SavedGuest {
+function saveGuest({ sandbox, usedBytes, vcpus, network, system, identity, containers }: FakeGuest): SavedGuest {
   const saved = [...containers].map(([id, container]) => [id, container.save()] as const);
-  return { sandbox, usedBytes, onlineVcpus: vcpus.online, network: network.save(), system: system.save(), containers: saved };
+  return {
+    sandbox,
+    usedBytes,
+    onlineVcpus: vcpus.online,
+    network: network.save(),
+    system: system.save(),
+    identity: identity.save(),
+    containers: saved,
+  };
 }
 
 function goOn(process: FakeProcess | undefined, saved: SavedProcess, programs: FakePrograms): void {

@@ -1,16 +1,18 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { KiB, MiB, type Vm, type VmGrant, type VmIntent } from "tapvisor/plugin";
+import { isTapvisorError, KiB, MiB, type Vm, type VmGrant, type VmIntent } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
+import { leaseMachine } from "../../../plugins/hypervisor-qemu/machines.ts";
 import { copyMemory, openMemoryFile } from "../../../plugins/hypervisor-qemu/memory-file.ts";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
 import { countingKernel } from "./support/real-mode-kernel.ts";
 import { refusal } from "./support/refusal.ts";
-import { call, processesOf, until, type World, world } from "./support/world.ts";
+import { call, processesOf, qemu, until, type World, world } from "./support/world.ts";
 
 const s = suite("hypervisor-qemu template");
 
@@ -209,6 +211,107 @@ s.test("save() of a VM with memory of its own is INVALID_STATE", async () => {
   const error = await refusal(vm.save?.(join(w.directory, "state"), call()) ?? Promise.resolve());
   assert.is(error.code, "INVALID_STATE");
   assert.is(await vm.status(call()), "running");
+});
+
+for (const kind of ["clone", "copy"]) {
+  s.test(`QEMU that is killed while a ${kind} goes on is VM_FAILED, and leaves nothing`, async () => {
+    await using t = await template();
+    await save(t);
+    await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+    const sums = [await sumOf(t.memory), await sumOf(t.state)];
+    const [binary, pid] = [join(t.directory, "qemu"), join(t.directory, "pid")];
+    await writeFile(binary, `#!/bin/sh\necho $$ >'${pid}'\nexec qemu-system-x86_64 "$@"\n`, { mode: 0o755 });
+    const { vm } = (await qemu({ binary, accelerator: "tcg" })).holdings;
+    let killed = false;
+    for (let time = 0; time < 20 && !killed; time++) {
+      const intent = await t.clone(`try-${time}`, kind === "copy" ? join(t.directory, "copy") : undefined);
+      const going = vm.acquire(intent, call()).then(
+        () => "it was quicker",
+        (error: unknown) => (isTapvisorError(error) ? error.code : "no error of ours"),
+      );
+      while (!existsSync(join(intent.runDirectory, "qmp.sock"))) await new Promise(setImmediate);
+      process.kill(Number(await readFile(pid, "utf8")), "SIGKILL");
+      const how = await going;
+      killed = how === "VM_FAILED";
+      assert.ok(killed || how === "it was quicker", how);
+      if (!killed) await vm.release({ intent, grant: undefined }, call());
+      assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
+    }
+    assert.ok(killed);
+    assert.equal(
+      (await readdir(t.directory)).filter((name) => name.startsWith("copy")),
+      [],
+    );
+    assert.equal([await sumOf(t.memory), await sumOf(t.state)], sums);
+  });
+}
+
+s.test(
+  "what a clone writes reaches neither its template nor its sibling, and a template that is replaced or removed changes nothing for them",
+  async () => {
+    await using t = await template();
+    await save(t);
+    await t.hypervisor.holdings.vm.release({ intent: t.intent, grant: t.grant }, call());
+    const sums = [await sumOf(t.memory), await sumOf(t.state)];
+    const intents = [await t.clone("one"), await t.clone("two"), await t.clone("three", join(t.directory, "copy"))];
+    const seen = async (grant: VmGrant, file: string) => {
+      await using lease = await leaseMachine(grant);
+      const path = join(t.directory, file);
+      await lease.machine.execute("pmemsave", { val: 0, size: t.intent.memoryBytes, filename: path });
+      return sumOf(path);
+    };
+    try {
+      const grants = [];
+      for (const intent of intents) grants.push(await t.hypervisor.holdings.vm.acquire(intent, call()));
+      const vms = await Promise.all(grants.map((grant) => t.hypervisor.connect(grant, call())));
+      await until(async () => (await Promise.all(vms.map((vm) => vm.diagnostics()))).every(({ console }) => console.length > 20));
+      for (const vm of vms) await vm.pause(call());
+      const before = await Promise.all(grants.map((grant, index) => seen(grant, `seen-${index}`)));
+      for (const [index, vm] of vms.entries()) {
+        await vm.resume(call());
+        const { console } = await vm.diagnostics();
+        await until(async () => (await vm.diagnostics()).console.length > console.length + 20);
+        await vm.pause(call());
+        const now = await Promise.all(grants.map((grant, other) => seen(grant, `again-${other}`)));
+        assert.is.not(now[index], before[index], "it has written");
+        assert.equal(now.toSpliced(index, 1), before.toSpliced(index, 1), "its siblings see what they saw");
+        before[index] = now[index] as string;
+      }
+      assert.equal([await sumOf(t.memory), await sumOf(t.state)], sums);
+      await writeFile(join(t.directory, "other"), Buffer.alloc(t.intent.memoryBytes, 1));
+      await rename(join(t.directory, "other"), t.memory);
+      await rm(t.state);
+      const now = await Promise.all(grants.map((grant, index) => seen(grant, `late-${index}`)));
+      assert.equal(now, before);
+      await rm(t.memory);
+      for (const vm of vms) await vm.resume(call());
+      for (const vm of vms) assert.is(await vm.status(call()), "running");
+    } finally {
+      for (const intent of intents) await t.hypervisor.holdings.vm.release({ intent, grant: undefined }, call());
+    }
+  },
+);
+
+s.test("a template into which something has been plugged is not saved: INVALID_STATE, and it runs on", async () => {
+  await using t = await template();
+  await writeFile(join(t.directory, "disk.img"), Buffer.alloc(MiB));
+  const { disk } = t.hypervisor.holdings;
+  const path = join(t.directory, "disk.img");
+  const intent = {
+    sandbox: "test",
+    vm: t.grant,
+    id: "data",
+    path,
+    format: "raw",
+    readonly: false,
+    driver: "virtio-scsi",
+    index: 0,
+  } as const;
+  await disk?.acquire(intent, call());
+  assert.is((await refusal(save(t))).code, "INVALID_STATE");
+  assert.is(await t.vm.status(call()), "running");
+  await disk?.release({ intent, grant: undefined }, call());
+  await save(t);
 });
 
 const DAMAGES: Record<string, (t: Template) => Promise<void>> = {
