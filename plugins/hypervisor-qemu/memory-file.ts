@@ -63,8 +63,14 @@ export async function copyMemory(from: FileHandle, copy: string, signal: AbortSi
 /** By descriptors: nothing that is exchanged meanwhile is read or written, and a cp whose file has been removed does not bring it back. */
 async function runCp(from: FileHandle, to: FileHandle, copy: string, signal: AbortSignal): Promise<void> {
   const argv = ["cp", "--sparse=always", "--", "/proc/self/fd/3", "/proc/self/fd/4"];
-  const { child, exited, identity } = await spawnProcess(dyingWithThisProcess(argv), ["ignore", "ignore", "pipe", from.fd, to.fd]);
-  const saying = child.stderr ? text(child.stderr) : Promise.resolve("");
+  let saying = Promise.resolve("");
+  const { exited, identity } = await spawnProcess(
+    dyingWithThisProcess(argv),
+    ["ignore", "ignore", "pipe", from.fd, to.fd],
+    ({ stderr }) => {
+      if (stderr) saying = text(stderr);
+    },
+  );
   const over = new AbortController();
   await Promise.race([exited, onceAborted(AbortSignal.any([signal, over.signal]))]).finally(() => over.abort());
   if (signal.aborted && identity) await killTree(identity);

@@ -57,13 +57,19 @@ const children = new Map<string, Promise<ProcessExit>>();
 const keyOf = ({ pid, startTime }: ProcessIdentity): string => `${pid}:${startTime}`;
 
 /**
- * Starts a process in a session of its own, so that Ctrl-C in the script's terminal reaches the script alone.
+ * Starts a process in a session of its own, so that Ctrl-C in the script's terminal reaches the script alone. `listen` is called before anything can be
+ * missed: what a process that has ended had written to a pipe that nobody listens to is thrown away.
  *
  * @throws HOST_MISSING when there is no such program.
  */
-export async function spawnProcess(argv: readonly string[], stdio: ("ignore" | "pipe" | Stream | number)[]): Promise<Spawned> {
+export async function spawnProcess(
+  argv: readonly string[],
+  stdio: ("ignore" | "pipe" | Stream | number)[],
+  listen: (child: ChildProcess) => void = () => {},
+): Promise<Spawned> {
   const [program = "", ...args] = argv;
   const child = spawn(program, args, { stdio, detached: true, cwd: "/", env: ENVIRONMENT });
+  listen(child);
   const exited = new Promise<ProcessExit>((resolve) => child.once("exit", (exitCode, signal) => resolve({ exitCode, signal })));
   await once(child, "spawn").catch((error: unknown) => {
     throw cannotSpawn(program, toError(error));
