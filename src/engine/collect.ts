@@ -33,6 +33,7 @@ export async function collect(engine: EngineContext, hands: Hands): Promise<Coll
   };
   await sweepVolumes(engine.root);
   await sweepTemplates(engine.templates.directory);
+  await engine.host.collect();
   for (const id of await engine.store.list()) {
     try {
       const outcome = await collectOne(engine, id, hands);

@@ -1,4 +1,5 @@
 import type { Logger } from "../base/log.ts";
+import type { Call } from "../contracts/holding.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 import type { HookEvent, HookName } from "./hooks.ts";
 
@@ -30,6 +31,12 @@ export interface PluginContext {
   readonly hooks: PluginHooks;
   /** Offers a provider for a slot under a name; `make` runs once, when an engine first uses it. */
   provide<S extends SlotName>(slot: S, name: string, make: () => Slots[S] | Promise<Slots[S]>): void;
+  /**
+   * Another plugin's provider, whichever is loaded first: to wrap it, or to build on it. Call it in `make` or later. It is the engine's own: whatever else
+   * uses it shares it.
+   * @throws NOT_FOUND listing what there is, PLUGIN_FAILED when it cannot be made, or waits for the one that asks.
+   */
+  use<S extends SlotName>(slot: S, name: string): Promise<Slots[S]>;
   /** Where files that can be made again are kept, shared by engines. */
   readonly cacheDirectory: string;
   /**
@@ -37,6 +44,11 @@ export interface PluginContext {
    * It need not exist yet; whoever writes there makes it, mode 0700.
    */
   readonly stateDirectory: string;
+  /**
+   * Runs at each `engine.gc()`, before the sandboxes, within 10 s: gives back what dead scripts have left that is no sandbox's, never a live one's. A failure
+   * is logged.
+   */
+  onGc(collect: (call: Call) => Promise<void>): void;
   /** Runs when the engine closes, last loaded first. */
   onClose(close: () => Promise<void>): void;
 }

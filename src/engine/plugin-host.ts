@@ -3,6 +3,7 @@ import { withDeadline } from "../base/deadline.ts";
 import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { DEADLINES } from "../config/defaults.ts";
+import type { Call } from "../contracts/holding.ts";
 import { API_VERSION, type Plugin, type PluginContext } from "./define-plugin.ts";
 import { HookRunner } from "./hook-runner.ts";
 import { SlotRegistry } from "./slot-registry.ts";
@@ -19,6 +20,7 @@ export class PluginHost {
   readonly hooks: HookRunner;
   readonly #options: HostOptions;
   readonly #loaded = new Set<string>();
+  readonly #collectors: { readonly plugin: string; readonly collect: (call: Call) => Promise<void> }[] = [];
   readonly #closers: { readonly plugin: string; readonly close: () => Promise<void> }[] = [];
 
   constructor(options: HostOptions) {
@@ -30,6 +32,17 @@ export class PluginHost {
   async load(plugins: readonly Plugin[]): Promise<void> {
     for (const plugin of plugins) await this.#loadOne(plugin);
     this.hooks.seal();
+  }
+
+  /** Has the plugins give back what dead scripts have left of theirs; one that fails is logged and the others still do. */
+  async collect(): Promise<void> {
+    for (const { plugin, collect } of this.#collectors) {
+      const log = this.#options.log.child({ plugin });
+      const wait = { what: `plugin "${plugin}" to give back what was left`, timeoutMs: DEADLINES.plugin };
+      await withDeadline(wait, async (signal) => collect({ signal, log })).catch((error) =>
+        log.error({ reason: messageOf(error) }, "a plugin failed to give back what dead scripts have left"),
+      );
+    }
   }
 
   /** Closes the plugins, last loaded first; one that fails is logged and the others still close. */
@@ -62,8 +75,10 @@ export class PluginHost {
       log: log.child({ plugin: name }),
       hooks: this.hooks.viewFor(name),
       provide: (slot, provider, make) => this.slots.provide(name, slot, provider, make),
+      use: (slot, provider) => this.slots.get(slot, provider),
       cacheDirectory,
       stateDirectory: join(root, "state"),
+      onGc: (collect) => void this.#collectors.push({ plugin: name, collect }),
       onClose: (close) => void this.#closers.push({ plugin: name, close }),
     };
   }

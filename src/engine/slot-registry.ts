@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 
@@ -5,11 +6,14 @@ interface Provider {
   readonly plugin: string;
   readonly make: () => unknown;
   made?: Promise<unknown>;
+  settled?: true;
 }
 
 /** The providers of every slot, by name. Each is made once, when first used. */
 export class SlotRegistry {
   readonly #providers = new Map<string, Provider>();
+  /** Those that are being made on behalf of one another, outermost first: one that waits for itself would wait for ever. */
+  readonly #making = new AsyncLocalStorage<readonly string[]>();
 
   provide(plugin: string, slot: SlotName, name: string, make: () => unknown): void {
     const taken = this.#providers.get(`${slot}:${name}`);
@@ -32,7 +36,8 @@ export class SlotRegistry {
 
   /** @throws NOT_FOUND listing what there is, PLUGIN_FAILED when the provider cannot be made. */
   async get<S extends SlotName>(slot: S, name: string): Promise<Slots[S]> {
-    const provider = this.#providers.get(`${slot}:${name}`);
+    const key = `${slot}:${name}`;
+    const provider = this.#providers.get(key);
     if (!provider) {
       const known = this.namesOf(slot);
       throw new TapvisorError("NOT_FOUND", `Cannot use ${slot} "${name}": no plugin provides it, there is ${known.join(", ") || "none"}`, {
@@ -40,7 +45,9 @@ export class SlotRegistry {
         hint: "add the plugin that provides it to `plugins`",
       });
     }
-    provider.made ??= this.#make(slot, provider);
+    const outer = this.#making.getStore() ?? [];
+    if (!provider.settled && outer.includes(key)) throw waitsForItself(slot, provider.plugin, [...outer, key]);
+    provider.made ??= this.#making.run([...outer, key], () => this.#make(slot, provider));
     return provider.made as Promise<Slots[S]>;
   }
 
@@ -55,6 +62,15 @@ export class SlotRegistry {
         data: { plugin: provider.plugin, slot },
         cause: error,
       });
+    } finally {
+      provider.settled = true;
     }
   }
+}
+
+function waitsForItself(slot: SlotName, plugin: string, chain: readonly string[]): TapvisorError {
+  return new TapvisorError("PLUGIN_FAILED", `Plugin "${plugin}" cannot make its ${slot}: it waits for itself, ${chain.join(" > ")}`, {
+    data: { plugin, slot },
+    hint: "name another provider in the options of the plugin that wraps it",
+  });
 }

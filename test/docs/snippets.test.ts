@@ -51,6 +51,7 @@ s.test(
 /** How a configuration uses the plugins that the documents define, where it says more than their name. */
 const USES: Readonly<Record<string, { readonly options?: Record<string, unknown>; readonly slots?: EngineConfig["slots"] }>> = {
   "share-cap": { options: { max: 1 } },
+  "timed-starts": { options: { over: "fake" }, slots: { hypervisor: "timed" } },
   "rootfs-leased": { slots: { rootfs: "leased" } },
 };
 

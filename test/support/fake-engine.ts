@@ -1,6 +1,6 @@
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createEngine, type Engine, type EngineOptions, type Plugin } from "tapvisor";
+import { createEngine, type Engine, type EngineConfig, type EngineOptions, type Plugin } from "tapvisor";
 import { type PresetFakeOptions, presetFake } from "tapvisor/plugins/preset-fake";
 import { MemoryState } from "tapvisor/plugins/state-memory";
 import { type FakeSnapshot, FakeWorld } from "tapvisor/testing";
@@ -42,6 +42,8 @@ export interface FakeEngineOptions {
   readonly injector?: Injector;
   /** What the hypervisor and the agent can do; by default vCPUs are unplugged, so that what has been undone is as before. */
   readonly preset?: Pick<PresetFakeOptions, "hypervisor" | "agent">;
+  /** Which provider, where plugins offer several. */
+  readonly slots?: NonNullable<EngineConfig["slots"]>;
   /** Sandboxes go on from templates, kept below the root; without it they boot. */
   readonly templates?: boolean;
 }
@@ -54,6 +56,7 @@ export async function fakeEngine({
   plugins = [],
   preset,
   templates = false,
+  slots,
   ...options
 }: FakeEngineOptions = {}): Promise<FakeEngine> {
   const directory = await tempDirectory();
@@ -68,6 +71,7 @@ export async function fakeEngine({
   const engine = await createEngine({
     preset: presetFake({ world, state, hypervisor: HYPERVISOR, ...preset }),
     root,
+    config: slots ? { slots } : {},
     templates: kept,
     plugins: [...(injector?.plugins(state) ?? []), ...plugins],
     ...(injector ? { probe: injector.probe, releaseTimeoutMs: injector.releaseTimeoutMs } : {}),
