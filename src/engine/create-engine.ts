@@ -69,6 +69,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const own = mode ? [] : [...fromConfig, ...(options.plugins ?? [])];
   await host.load([...withoutNames(preset.plugins, own), ...own]);
   const providers = chooseProviders(host.slots, { ...preset.slots, ...(mode ? {} : config.slots) });
+  host.choose(providers);
 
   const slot = <S extends SlotName>(name: S): Promise<Slots[S]> => host.slots.get(name, providers[name]);
   const context: EngineContext = {

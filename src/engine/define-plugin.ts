@@ -33,10 +33,10 @@ export interface PluginContext {
   provide<S extends SlotName>(slot: S, name: string, make: () => Slots[S] | Promise<Slots[S]>): void;
   /**
    * Another plugin's provider, whichever is loaded first: to wrap it, or to build on it. Call it in `make` or later. It is the engine's own: whatever else
-   * uses it shares it.
+   * uses it shares it. Without a name it is the one that this engine's sandboxes use, which is chosen when all plugins have been loaded.
    * @throws NOT_FOUND listing what there is, PLUGIN_FAILED when it cannot be made, or waits for the one that asks.
    */
-  use<S extends SlotName>(slot: S, name: string): Promise<Slots[S]>;
+  use<S extends SlotName>(slot: S, name?: string): Promise<Slots[S]>;
   /** Where files that can be made again are kept, shared by engines. */
   readonly cacheDirectory: string;
   /**

@@ -4,6 +4,7 @@ import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { Logger } from "../base/log.ts";
 import { DEADLINES } from "../config/defaults.ts";
 import type { Call } from "../contracts/holding.ts";
+import type { SlotName } from "../contracts/slots.ts";
 import { API_VERSION, type Plugin, type PluginContext } from "./define-plugin.ts";
 import { HookRunner } from "./hook-runner.ts";
 import { SlotRegistry } from "./slot-registry.ts";
@@ -19,6 +20,7 @@ export class PluginHost {
   readonly slots = new SlotRegistry();
   readonly hooks: HookRunner;
   readonly #options: HostOptions;
+  #chosen: Partial<Record<SlotName, string>> = {};
   readonly #loaded = new Set<string>();
   readonly #collectors: { readonly plugin: string; readonly collect: (call: Call) => Promise<void> }[] = [];
   readonly #closers: { readonly plugin: string; readonly close: () => Promise<void> }[] = [];
@@ -32,6 +34,11 @@ export class PluginHost {
   async load(plugins: readonly Plugin[]): Promise<void> {
     for (const plugin of plugins) await this.#loadOne(plugin);
     this.hooks.seal();
+  }
+
+  /** Says which providers the sandboxes use. */
+  choose(providers: Record<SlotName, string>): void {
+    this.#chosen = providers;
   }
 
   /** Has the plugins give back what dead scripts have left of theirs; one that fails is logged and the others still do. */
@@ -75,7 +82,10 @@ export class PluginHost {
       log: log.child({ plugin: name }),
       hooks: this.hooks.viewFor(name),
       provide: (slot, provider, make) => this.slots.provide(name, slot, provider, make),
-      use: (slot, provider) => this.slots.get(slot, provider),
+      use: async (slot, provider = this.#chosen[slot]) => {
+        if (provider !== undefined) return this.slots.get(slot, provider);
+        throw failed(name, `it asked for the engine's ${slot} while plugins are loaded: none is chosen yet`);
+      },
       cacheDirectory,
       stateDirectory: join(root, "state"),
       onGc: (collect) => void this.#collectors.push({ plugin: name, collect }),

@@ -1,3 +1,4 @@
+import { createEngine } from "tapvisor";
 import { definePlugin, type RootfsStorage } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
 import { fakeEngine } from "../support/fake-engine.ts";
@@ -54,6 +55,19 @@ s.test("it is the engine's own, made once", async () => {
   await runWith("counted", { plugins: [counted(), user()] });
   assert.is(made, 1);
   assert.is(both[0], both[1]); // of the sandbox and of its container
+});
+
+s.test("without a name it is the one that sandboxes use, which is not chosen while plugins are loaded", async () => {
+  const used: unknown[] = [];
+  const user = definePlugin("user", (ctx) => {
+    ctx.hooks.beforeCreate.tapPromise(async () => void used.push(await ctx.use("rootfs"), await ctx.use("rootfs", "block")));
+  });
+  await runWith("block", { plugins: [user()] }).catch(() => {}); // a directory is none for it
+  assert.is(used[0], used[1]);
+  assert.ok(used[0]);
+  const early = definePlugin("early", async (ctx) => void (await ctx.use("rootfs")));
+  const error = await rejects(createEngine({ preset: "fake", plugins: [early()] }), "PLUGIN_FAILED");
+  assert.match(error.message, "none is chosen yet");
 });
 
 s.test("one that is not there is NOT_FOUND with what there is, when it is asked for", async () => {
