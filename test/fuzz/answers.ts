@@ -1,6 +1,6 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import fc from "fast-check";
-import { type AgentClient, type AgentFiles, type AgentIdentity, isTapvisorError, type OciSpec } from "tapvisor/plugin";
+import { type AgentClient, type AgentFiles, type AgentIdentity, isTapvisorError, type OciSpec, TapvisorError } from "tapvisor/plugin";
 import { EXIT_CODE_KEY, OWN_AGENT, RENEWAL_VERSION } from "tapvisor/protocol";
 import * as assert from "uvu/assert";
 import { createClient } from "../../plugins/agent-grpc/client.ts";
@@ -127,7 +127,8 @@ function linkTo(answer: Answer): Link {
   return {
     sandbox: "web",
     client: { makeUnaryRequest } as unknown as Link["client"],
-    openStream: () => Promise.reject(new Error("no streams here")),
+    openStream: () =>
+      Promise.reject(new TapvisorError("AGENT_FAILED", "no streams here", { data: { method: "OpenStream", status: "ABORTED" } })),
     over: () => undefined,
     isGoingDown: () => false,
     lose: () => {},
