@@ -39,6 +39,6 @@ export const hypervisorFake = definePlugin<HypervisorFakeOptions>(
   },
 );
 
-function capabilitiesOf({ diskDrivers, vcpuRemoval: _, ...capabilities }: Traits): HypervisorCapabilities {
+function capabilitiesOf({ diskDrivers, vcpuRemoval: _, cloneable: __, ...capabilities }: Traits): HypervisorCapabilities {
   return { ...capabilities, ...(diskDrivers.length > 0 ? { diskDrivers } : {}) };
 }
