@@ -102,8 +102,8 @@ export class Pool {
     this.#closed = true;
     this.#refill?.control.abort(new Error("the engine closes"));
     for (const vm of this.#waiting.splice(0)) this.discard(vm);
-    this.#run(this.tryAgain());
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
+    await this.tryAgain();
   }
 
   #want(wanted: Wanted): void {
