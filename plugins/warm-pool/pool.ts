@@ -1,5 +1,6 @@
 import { type Call, type Logger, messageOf, throwIfAborted, type VmGrant, type VmIntent } from "tapvisor/plugin";
 import { ownDirectory } from "./places.ts";
+import { type Budget, Refill } from "./refill.ts";
 import type { Host } from "./rehearse.ts";
 import { sweepDead } from "./sweep-dead.ts";
 import { type Wanted, wantedOf } from "./wanted.ts";
@@ -7,10 +8,8 @@ import { releaseWarm, startWarm, type WarmVm, wake } from "./warm-vm.ts";
 
 /** How long a VM gets to start that nobody waits for, ms; 2 s are usual under emulation. */
 const START_MS = 60_000;
-/** How long whoever needs a VM waits for one that is being started already, ms: no longer than starting another one takes. */
-const JOIN_MS = 5_000;
-/** How long a VM that nobody has gets to end, ms: well within what a plugin has to close. */
-const RELEASE_MS = 7_000;
+/** How long a VM that nobody has gets to end, ms: a second try fits into what a plugin has to close. */
+const RELEASE_MS = 4_000;
 /** How many starts an acquisition pays for, for each VM that waits: those that die while they wait are replaced, but not for ever. */
 const STARTS = 2;
 
@@ -19,19 +18,6 @@ export interface PoolOptions {
   readonly size: number;
   readonly stateDirectory: string;
   readonly log: Logger;
-}
-
-/** What an acquisition pays for: a start that fails uses up that of its own acquisition, not of one that has come meanwhile. */
-interface Budget {
-  starts: number;
-}
-
-interface Refill {
-  readonly kind: string;
-  readonly budget: Budget;
-  readonly control: AbortController;
-  /** Who waits for it. */
-  deliver?: ((vm: WarmVm | undefined) => void) | undefined;
 }
 
 /** The VMs that wait, all for the intent that was wanted last. They are started one at a time, while no sandbox comes up. */
@@ -68,7 +54,7 @@ export class Pool {
   async take(wanted: Wanted, call: Call): Promise<WarmVm | undefined> {
     this.#want(wanted);
     for (;;) {
-      const vm = this.#shift(wanted.kind) ?? (await this.#join(wanted.kind, call.signal));
+      const vm = this.#shift(wanted.kind) ?? (await this.#refilled(wanted.kind, call.signal));
       if (!vm) return undefined;
       if (await wake(this.#options.host.hypervisor, vm, call)) return vm;
       this.discard(vm);
@@ -113,29 +99,13 @@ export class Pool {
     for (const vm of this.#waiting.filter(({ kind }) => kind !== wanted.kind)) this.#drop(vm);
   }
 
+  async #refilled(kind: string, signal: AbortSignal): Promise<WarmVm | undefined> {
+    return this.#refill?.kind === kind ? this.#refill.join(signal) : undefined;
+  }
+
   #shift(kind: string): WarmVm | undefined {
     const at = this.#waiting.findIndex((vm) => vm.kind === kind);
     return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
-  }
-
-  /** The VM that is being started, if it is of this kind and nobody else waits for it. */
-  #join(kind: string, signal: AbortSignal): Promise<WarmVm | undefined> {
-    const refill = this.#refill;
-    if (!refill || refill.kind !== kind || refill.deliver || refill.control.signal.aborted) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      const deliver = (vm: WarmVm | undefined) => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", giveUp);
-        resolve(vm);
-      };
-      const giveUp = () => {
-        if (refill.deliver === deliver) refill.deliver = undefined;
-        deliver(undefined);
-      };
-      const timer = setTimeout(giveUp, JOIN_MS);
-      signal.addEventListener("abort", giveUp, { once: true });
-      refill.deliver = deliver;
-    });
   }
 
   /** Starts a VM if one is missing and may be started now, and so on until none is. */
@@ -145,12 +115,12 @@ export class Pool {
     if (!mayNow || !wanted || this.#waiting.length >= this.#options.size) return;
     const budget = this.#budget;
     budget.starts -= 1;
-    const refill: Refill = { kind: wanted.kind, budget, control: new AbortController() };
+    const refill = new Refill(wanted.kind, budget);
     this.#refill = refill;
     this.#run(
       this.#start(wanted, refill).finally(() => {
         this.#refill = undefined;
-        refill.deliver?.(undefined);
+        refill.deliver(undefined);
         this.#fill();
       }),
     );
@@ -164,17 +134,14 @@ export class Pool {
       const call = { signal: AbortSignal.any([signal, AbortSignal.timeout(START_MS)]), log };
       const vm = await startWarm(host, wanted, await this.#directory, {
         call,
-        isAwaited: () => refill.deliver !== undefined,
+        isAwaited: () => refill.isAwaited,
         giveBack: (intent) => this.#giveBack(intent, undefined),
       });
       const now = await wantedOf(wanted.intent);
       if (now?.kind !== wanted.kind) refill.budget.starts = 0; // the template has been removed or built anew meanwhile
       if (now?.kind !== wanted.kind || signal.aborted) return this.discard(vm);
       log.debug({ vm: vm.intent.sandbox }, "a VM waits");
-      const { deliver } = refill;
-      refill.deliver = undefined;
-      if (deliver) deliver(vm);
-      else this.#keep(vm);
+      if (!refill.deliver(vm)) this.#keep(vm);
     } catch (error) {
       if (signal.aborted) return;
       refill.budget.starts = 0;

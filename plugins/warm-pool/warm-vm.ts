@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Call, type Hypervisor, messageOf, newId, type VmGrant, type VmIntent } from "tapvisor/plugin";
 import { makePlace, removePlace } from "./places.ts";
@@ -81,6 +80,5 @@ export async function wake(over: Hypervisor, { intent, grant }: WarmVm, call: Ca
 /** Gives a VM of the pool back, whether it runs, has ended or never began, in this process or a later one. */
 export async function releaseWarm(over: Hypervisor, intent: VmIntent, grant: VmGrant | undefined, call: Call): Promise<void> {
   await over.holdings.vm.release({ intent, grant }, call);
-  if (intent.memory?.kind === "copy") await rm(intent.memory.copy, { force: true });
   await removePlace(intent);
 }
