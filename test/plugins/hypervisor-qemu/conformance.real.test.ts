@@ -5,6 +5,7 @@ import { findProcessesByMark, isAlive, signalProcess, type VmIntent } from "tapv
 import { type GuestBehaviour, HOSTILE_TEXT, type HypervisorFixture, hypervisorSuite } from "tapvisor/testing";
 import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
+import { fromTemplates } from "./support/from-templates.ts";
 import { floodingKernel, haltingKernel, unpluggingKernel } from "./support/real-mode-kernel.ts";
 import { qemu, until } from "./support/world.ts";
 
@@ -16,8 +17,8 @@ const KERNELS: Readonly<Record<GuestBehaviour, () => Uint8Array>> = {
   flood: floodingKernel,
 };
 
-/** Real QEMU with guests of a few bytes: they need no boot. */
-async function fixture(): Promise<HypervisorFixture> {
+/** Real QEMU with guests of a few bytes: they need no boot. The quiet ones go on from a template where that is asked for. */
+async function fixture({ saved }: { readonly saved: boolean }): Promise<HypervisorFixture> {
   const temporary = await tempDirectory();
   const directory = join(temporary.path, "shared");
   await mkdir(directory);
@@ -25,9 +26,16 @@ async function fixture(): Promise<HypervisorFixture> {
   const run = join(temporary.path, "run");
   await mkdir(run);
   const guests = new Map<string, GuestBehaviour>();
-  const hypervisor = await qemu({ accelerator: "tcg" });
+  const bare = await qemu({ accelerator: "tcg" });
+  const isReady = async ({ runDirectory }: { readonly runDirectory: string }) => {
+    const console = join(runDirectory, "console.log");
+    await until(async () => (await readFile(console, "utf8").catch(() => "")).includes("READY"));
+    await until(() => logsRun(runDirectory));
+  };
+  const templates = join(temporary.path, "templates");
+  const wanted = ({ nonce }: VmIntent) => guests.get(nonce) === "quiet";
   return {
-    hypervisor,
+    hypervisor: saved ? fromTemplates(bare, { wanted, booted: isReady, directory: templates }) : bare,
     directory,
     guestResizes: false, // a few bytes of real mode have no driver for memory
     async vmIntent(sandbox, guest) {
@@ -41,11 +49,10 @@ async function fixture(): Promise<HypervisorFixture> {
       const boot = { kernel, kernelParameters: [], agentPort: "agent.channel.0" };
       return { sandbox, nonce, runDirectory, vcpus: 1, memoryBytes, boot, detached: false };
     },
-    async booted({ nonce, runDirectory }) {
-      if (guests.get(nonce) !== "quiet") return;
-      const console = join(runDirectory, "console.log");
-      await until(async () => (await readFile(console, "utf8").catch(() => "")).includes("READY"));
-      await until(() => logsRun(runDirectory));
+    async booted(grant) {
+      if (guests.get(grant.nonce) !== "quiet") return;
+      if (saved) await until(() => logsRun(grant.runDirectory));
+      else await isReady(grant);
     },
     async kill({ process }) {
       if (!process) throw new Error("a VM of QEMU is a process");
@@ -88,7 +95,9 @@ async function openImages(pid: number): Promise<string[]> {
   return targets.filter((target) => target.endsWith(".img"));
 }
 
-if (process.getuid?.() === 0) hypervisorSuite("hypervisor-qemu", fixture, { suite: s });
-else s.skip("the whole suite", "shares need root");
+if (process.getuid?.() === 0) {
+  hypervisorSuite("hypervisor-qemu", () => fixture({ saved: false }), { suite: s });
+  hypervisorSuite("hypervisor-qemu from templates", () => fixture({ saved: true }), { suite: s });
+} else s.skip("the whole suite", "shares need root");
 
 s.run();
