@@ -83,7 +83,7 @@ export class PluginHost {
       hooks: this.hooks.viewFor(name),
       provide: (slot, provider, make) => this.slots.provide(name, slot, provider, make),
       use: async (slot, provider = this.#chosen[slot]) => {
-        if (provider !== undefined) return this.slots.get(slot, provider);
+        if (provider !== undefined) return this.slots.use(name, slot, provider);
         throw failed(name, `it asked for the engine's ${slot} while plugins are loaded: none is chosen yet`);
       },
       cacheDirectory,

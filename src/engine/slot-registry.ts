@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { isTapvisorError, messageOf, TapvisorError } from "../base/errors.ts";
 import type { SlotName, Slots } from "../contracts/slots.ts";
 
@@ -6,14 +5,15 @@ interface Provider {
   readonly plugin: string;
   readonly make: () => unknown;
   made?: Promise<unknown>;
-  settled?: true;
+  /** It is being made just now. */
+  making?: boolean;
 }
 
 /** The providers of every slot, by name. Each is made once, when first used. */
 export class SlotRegistry {
   readonly #providers = new Map<string, Provider>();
-  /** Those that are being made on behalf of one another, outermost first: one that waits for itself would wait for ever. */
-  readonly #making = new AsyncLocalStorage<readonly string[]>();
+  /** What each plugin waits for while that is being made: one that waits for itself would wait for ever. */
+  readonly #waits = new Map<string, Set<string>>();
 
   provide(plugin: string, slot: SlotName, name: string, make: () => unknown): void {
     const taken = this.#providers.get(`${slot}:${name}`);
@@ -36,8 +36,7 @@ export class SlotRegistry {
 
   /** @throws NOT_FOUND listing what there is, PLUGIN_FAILED when the provider cannot be made. */
   async get<S extends SlotName>(slot: S, name: string): Promise<Slots[S]> {
-    const key = `${slot}:${name}`;
-    const provider = this.#providers.get(key);
+    const provider = this.#providers.get(`${slot}:${name}`);
     if (!provider) {
       const known = this.namesOf(slot);
       throw new TapvisorError("NOT_FOUND", `Cannot use ${slot} "${name}": no plugin provides it, there is ${known.join(", ") || "none"}`, {
@@ -45,13 +44,39 @@ export class SlotRegistry {
         hint: "add the plugin that provides it to `plugins`",
       });
     }
-    const outer = this.#making.getStore() ?? [];
-    if (!provider.settled && outer.includes(key)) throw waitsForItself(slot, provider.plugin, [...outer, key]);
-    provider.made ??= this.#making.run([...outer, key], () => this.#make(slot, provider));
+    provider.made ??= this.#make(slot, provider);
     return provider.made as Promise<Slots[S]>;
   }
 
+  /** The same for a plugin, which may be making one of its own for it. @throws PLUGIN_FAILED when that would wait for itself. */
+  async use<S extends SlotName>(plugin: string, slot: S, name: string): Promise<Slots[S]> {
+    const key = `${slot}:${name}`;
+    const way = this.#wayTo(plugin, key, []);
+    if (way) throw waitsForItself(slot, plugin, [...way, key]);
+    const waits = this.#waits.get(plugin) ?? new Set();
+    this.#waits.set(plugin, waits.add(key));
+    try {
+      return await this.get(slot, name);
+    } finally {
+      waits.delete(key);
+    }
+  }
+
+  /** How a provider that is being made comes to wait for a plugin; `undefined` when it does not. */
+  #wayTo(plugin: string, key: string, seen: readonly string[]): readonly string[] | undefined {
+    const provider = this.#providers.get(key);
+    if (!provider?.making || seen.includes(key)) return undefined;
+    const way = [...seen, key];
+    if (provider.plugin === plugin) return way;
+    for (const next of this.#waits.get(provider.plugin) ?? []) {
+      const found = this.#wayTo(plugin, next, way);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
   async #make(slot: SlotName, provider: Provider): Promise<unknown> {
+    provider.making = true;
     try {
       const made = await provider.make();
       if (typeof made === "object" && made !== null) return made;
@@ -63,7 +88,7 @@ export class SlotRegistry {
         cause: error,
       });
     } finally {
-      provider.settled = true;
+      provider.making = false;
     }
   }
 }
