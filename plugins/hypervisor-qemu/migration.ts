@@ -1,4 +1,5 @@
 import { TapvisorError, withDeadline } from "tapvisor/plugin";
+import { digHoles } from "./dig-holes.ts";
 import type { Machine } from "./machine.ts";
 import type { Qmp, QmpEvent } from "./qmp.ts";
 import { objectOf, textOf } from "./qmp-messages.ts";
@@ -41,6 +42,7 @@ export async function migrateOut(machine: Machine, { memory, file, mostBytes, ti
     const over = endOfMigration(qmp, options);
     await qmp.execute("migrate", { uri: `unix:${machine.paths.state}` }, { signal });
     await Promise.all([over, received.written]);
+    if (memory === "all") await digHoles(machine, signal);
     await file.keep();
   } catch (error) {
     await qmp.execute("migrate_cancel").catch(() => {});
@@ -62,6 +64,7 @@ export async function migrateIn(machine: Machine, memory: CarriedMemory, timeout
     const over = endOfMigration(qmp, options);
     await qmp.execute("migrate-incoming", { uri: `fd:${STATE_DESCRIPTOR}` }, options); // a file keeps QEMU from answering until it is read
     await over;
+    if (memory === "all") await digHoles(machine, inner);
     await qmp.execute("cont", {}, options);
   });
 }

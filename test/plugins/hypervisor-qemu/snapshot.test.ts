@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { copyFile, mkdir, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, readlink, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Bytes, type DiskGrant, type DiskIntent, MiB, type Vm, type VmGrant, type VmIntent, type VmPlugged } from "tapvisor/plugin";
@@ -65,6 +65,38 @@ async function lastWords(vm: Vm): Promise<string> {
     await delay(100);
   }
 }
+
+/** What the host holds for a VM's memory, bytes: files without names. */
+async function memoryHeld({ process: owner }: VmGrant): Promise<number> {
+  const directory = `/proc/${owner?.pid}/fd`;
+  const names = await readdir(directory);
+  const held = await Promise.all(
+    names.map(async (name) => {
+      const path = join(directory, name);
+      const isMemory = (await readlink(path)).startsWith("/memfd:");
+      return isMemory ? (await stat(path)).blocks * 512 : 0;
+    }),
+  );
+  return held.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+s.test("saving a VM and going on from it cost the host no page that the guest has not written", async () => {
+  await using w = await started(countingKernel(), { memoryBytes: (256 * MiB) as Bytes });
+  await until(async () => (await w.vm.diagnostics()).console.length > 20);
+  const before = await memoryHeld(w.grant);
+  assert.ok(before > 0 && before < 64 * MiB, `${before} bytes before`);
+  await snapshot(w);
+  const after = await memoryHeld(w.grant);
+  assert.ok(after <= before + MiB, `${before} bytes before it was saved, ${after} after`);
+  await w.vm.resume(call());
+  const { console } = await w.vm.diagnostics();
+  await until(async () => (await w.vm.diagnostics()).console.length > console.length);
+  await restored(w, await w.again("one"), async (vm, grant) => {
+    await until(async () => (await vm.diagnostics()).console.length > 40);
+    const its = await memoryHeld(grant);
+    assert.ok(its <= before + MiB, `${before} bytes of the saved one, ${its} of the one that goes on`);
+  });
+});
 
 s.test(
   "a VM goes on where it was saved, as often as wanted; the saved one stays stopped until it is resumed, and can be saved again",
