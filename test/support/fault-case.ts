@@ -71,8 +71,12 @@ export async function quiet(): Promise<void> {
 
 function leftOf(error: TapvisorError | undefined): readonly LeftHolding[] {
   if (!error) return [];
-  if (isTapvisorError(error) && error.code === "RELEASE_INCOMPLETE" && !error.rollback) return error.data.left;
-  return error.rollback?.left ?? [];
+  const { undone, left } = error.rollback ?? { undone: [], left: [] };
+  if (!isTapvisorError(error) || error.code !== "RELEASE_INCOMPLETE") return left;
+  // What could not be given back in the middle of it the rollback may have given back, or tried again.
+  const tried = (each: LeftHolding) =>
+    undone.includes(each.step) || left.some(({ step, kind }) => step === each.step && kind === each.kind);
+  return [...error.data.left.filter((each) => !tried(each)), ...left];
 }
 
 /** The first error stays the error: the fault's own, or that of the caller who gave up. */

@@ -1,0 +1,3 @@
+import { sweepFaults } from "../../support/fault-sweep.ts";
+
+sweepFaults("faults while a sandbox is saved", ["save snapshot"]);
