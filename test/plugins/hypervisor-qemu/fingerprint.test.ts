@@ -1,4 +1,4 @@
-import { chmod, rename, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, readFile, rename, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { suite } from "../../support/suite.ts";
@@ -50,13 +50,14 @@ s.test("it is another one when the program is exchanged, also behind a link", as
   assert.is((await of(options)).version, "QEMU emulator version 7.2.2");
 });
 
-s.test("asking again costs less than 2 ms", async () => {
-  const hypervisor = await qemu({ accelerator: "tcg" });
-  await hypervisor.fingerprint?.(call());
-  const started = performance.now();
+s.test("the program is run once, however often its fingerprint is asked for", async () => {
+  await using temporary = await tempDirectory();
+  const [binary, log] = [join(temporary.path, "qemu"), join(temporary.path, "runs")];
+  await writeFile(binary, `#!/bin/sh\necho run >> ${log}\necho "QEMU emulator version 7.2.1"\n`);
+  await chmod(binary, 0o755);
+  const hypervisor = await qemu({ binary, accelerator: "tcg" });
   for (let time = 0; time < 50; time++) await hypervisor.fingerprint?.(call());
-  const each = (performance.now() - started) / 50;
-  assert.ok(each < 2, `it took ${each.toFixed(2)} ms`);
+  assert.is(await readFile(log, "utf8"), "run\n");
 });
 
 s.test("a program that does not tell its version is HOST_MISSING, and is asked again", async () => {

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { PassThrough } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
@@ -76,8 +77,10 @@ s.test("a thousand streams that have ended, read or not, take hardly more room t
   const collect = runInNewContext("gc") as () => void;
   collect();
   const before = process.memoryUsage().arrayBuffers;
+  const over: Promise<unknown>[] = [];
   const streams = Array.from({ length: 1000 }, (_, index) => {
     const source = new PassThrough();
+    over.push(once(source, "close"));
     const output = new OutputStream(readableSource(source));
     source.end(`${index}\n`);
     return output;
@@ -87,6 +90,7 @@ s.test("a thousand streams that have ended, read or not, take hardly more room t
     assert.is((await output.read(100)).data.length, 0);
   }
   for (const output of streams.slice(900)) output.discard();
+  await Promise.all(over);
   await nextTurn();
   collect();
   const held = process.memoryUsage().arrayBuffers - before;
