@@ -1,9 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** When each phase ended, ms since the beginning. */
-export type Phases = Record<string, number>;
-
 /** How long a socket may take to appear, or an answer to come, ms. */
 const DEADLINE_MS = 30_000;
 
@@ -52,13 +49,6 @@ export function until({ socket }: Lines, found: (bytes: Buffer) => boolean): Pro
     };
     socket.on("data", look);
   });
-}
-
-/** p50, p95, p99 and the largest. */
-export function quantiles(values: readonly number[]): string[] {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
-  return [0.5, 0.95, 0.99, 1].map((share) => at(share).toFixed(at(share) < 10 ? 1 : 0));
 }
 
 async function dial(path: string, deadline: number): Promise<Socket> {
