@@ -15,7 +15,7 @@ export interface AcceleratorHost {
   openKvm(): Promise<void>;
 }
 
-const THIS_HOST: AcceleratorHost = {
+export const THIS_HOST: AcceleratorHost = {
   cpuinfo: () => readFile("/proc/cpuinfo", "utf8"),
   openKvm: async () => (await open("/dev/kvm", constants.O_RDWR)).close(),
 };

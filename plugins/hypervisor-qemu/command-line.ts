@@ -1,6 +1,7 @@
 import { checkId, TapvisorError, toMiBCeil, type VmIntent } from "tapvisor/plugin";
 import type { Accelerator } from "./accelerator.ts";
 import { kernelCommandLine } from "./kernel-parameters.ts";
+import { AGENT_DESCRIPTOR, QMP_DESCRIPTOR } from "./listening.ts";
 import { vmMark } from "./marks.ts";
 import { checkSocketPath, vmPaths } from "./paths.ts";
 import { type MemoryDevice, sizeLimits } from "./size-limits.ts";
@@ -28,6 +29,8 @@ export interface MachineShape {
   readonly accelerator: Accelerator["name"];
   readonly machine: "q35" | "pc";
   readonly memoryDevice: MemoryDevice;
+  /** QEMU makes no socket: it inherits those that it listens on. */
+  readonly inheritsSockets?: boolean;
 }
 
 /** Their own hot-plug controller makes the firmware keep room for devices behind them; the guest needs no driver for it, since ACPI plugs. */
@@ -38,14 +41,14 @@ const BRIDGES: Readonly<Record<MachineShape["machine"], string>> = { q35: "pcie-
  *
  * @throws INVALID_INPUT for whatever could become another argument, another object's id, or a socket that cannot be reached.
  */
-export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevice }: MachineShape): string[] {
+export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevice, inheritsSockets = false }: MachineShape): string[] {
   const { boot } = check(intent);
   const paths = vmPaths(intent.runDirectory);
   const { boot: size, limits } = sizeLimits(intent, memoryDevice);
   const memory = `${toMiBCeil(size.memoryBytes)}M`;
   const growthBytes = limits.memoryBytes - size.memoryBytes;
   return [
-    ...["-name", `guest=${intent.sandbox}/${vmMark(intent.nonce)}`],
+    ...["-name", `guest=${intent.sandbox}/${vmMark(intent.nonce)}${inheritsSockets ? `:${doubleCommas(paths.qmp)}` : ""}`],
     ...["-machine", `${machine},memory-backend=ram,dump-guest-core=off,vmport=off,sata=off,smbus=off`],
     ...["-accel", accelerator === "kvm" ? "kvm" : "tcg,thread=multi", "-cpu", cpuModel(accelerator)],
     ...["-m", growthBytes > 0 ? `${memory},slots=${DIMM_SLOTS},maxmem=${toMiBCeil(limits.memoryBytes)}M` : memory],
@@ -55,12 +58,7 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
     ...["-nodefaults", "-no-user-config", "-display", "none"],
     "-no-reboot", // with panic=1 a guest that panics ends QEMU, which is seen at once
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
-    ...[
-      "-chardev",
-      `socket,id=qmp,path=${doubleCommas(checkSocketPath(paths.qmp))},server=on,wait=off`,
-      "-mon",
-      "chardev=qmp,mode=control",
-    ],
+    ...["-chardev", listener("qmp", paths.qmp, inheritsSockets && QMP_DESCRIPTOR), "-mon", "chardev=qmp,mode=control"],
     // The console is QEMU's standard output: the log process behind it keeps a bounded tail, whatever a guest writes.
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-kernel", boot.kernel],
@@ -68,13 +66,19 @@ export function commandLine(intent: VmIntent, { accelerator, machine, memoryDevi
     ...["-append", kernelCommandLine(accelerator, boot.kernelParameters)],
     ...(boot.image === undefined ? [] : imageDisk(boot.image)),
     ...["-device", "virtio-serial-pci,id=serial"],
-    ...["-chardev", `socket,id=agent,path=${doubleCommas(checkSocketPath(paths.agent))},server=on,wait=off`],
+    ...["-chardev", listener("agent", paths.agent, inheritsSockets && AGENT_DESCRIPTOR)],
     ...["-device", `virtserialport,id=agent-port,bus=serial.0,chardev=agent,name=${boot.agentPort}`],
     ...["-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy"],
     ...["-device", "virtio-scsi-pci,id=scsi"],
     ...(growthBytes > 0 && memoryDevice === "virtio-mem" ? virtioMem(growthBytes) : []),
     ...["-device", `${BRIDGES[machine]},id=${HOTPLUG_BUS},addr=0x${HOTPLUG_BUS_ADDRESS.toString(16)}`],
   ];
+}
+
+/** A socket that QEMU listens on: at a path of its own making, or one that it has been given. */
+function listener(id: string, path: string, descriptor: number | false): string {
+  const where = descriptor === false ? `path=${doubleCommas(checkSocketPath(path))}` : `fd=${descriptor}`;
+  return `socket,id=${id},${where},server=on,wait=off`;
 }
 
 /** The processor that the guest sees. */

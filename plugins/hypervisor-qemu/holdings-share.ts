@@ -14,7 +14,8 @@ import type { QemuOptions } from "./options.ts";
 import { plugShare, unplugShare } from "./share-device.ts";
 import { checkEntries } from "./share-entries.ts";
 import { startShareServer, stopShareServer } from "./share-server.ts";
-import type { VmDetails } from "./size-limits.ts";
+import { userOf, type VmDetails } from "./size-limits.ts";
+import { socketFor } from "./socket-for.ts";
 
 /** Host directories in the guest: a virtiofsd that serves them, and a vhost-user-fs device plugged into the running VM. */
 export function shareHolding(options: QemuOptions): HoldingKind<ShareIntent, ShareGrant> {
@@ -25,13 +26,14 @@ async function acquire(options: QemuOptions, intent: ShareIntent, call: Call): P
   const { vm, directory } = intent;
   const id = checkId("share.id", intent.id);
   if ((vm.details as VmDetails | undefined)?.memory === "clone") throw notShared(vm);
+  const user = userOf(vm);
   const entries = await checkEntries(intent.entries);
   await using lease = await leaseMachine(vm);
   const { machine } = lease;
   try {
     const { diesWithThisProcess } = machine;
-    const server = await startShareServer({ id, nonce: vm.nonce, directory, entries, diesWithThisProcess }, options);
-    await plugShare(machine, id, server.socket, server.failed, call);
+    const server = await startShareServer({ id, nonce: vm.nonce, directory, entries, diesWithThisProcess, ...(user && { user }) }, options);
+    await plugShare(machine, id, socketFor(vm, server.socket), server.failed, call);
     return { id, guest: { fstype: "virtiofs", source: id, driver: "virtio-fs" }, process: server.process };
   } catch (error) {
     await stopShareServer(undefined, vm.nonce, id, directory).catch((failed: unknown) =>

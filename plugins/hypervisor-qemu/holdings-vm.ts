@@ -12,9 +12,10 @@ import {
   type VmGrant,
   type VmIntent,
 } from "tapvisor/plugin";
-import { chooseAccelerator } from "./accelerator.ts";
+import { acceleratorFor } from "./accelerator-for.ts";
 import { commandLine } from "./command-line.ts";
 import { requireProgram } from "./host-programs.ts";
+import { beforeNamed } from "./listening.ts";
 import { knownMachine } from "./machines.ts";
 import { vmLogMark, vmMark } from "./marks.ts";
 import type { QemuOptions } from "./options.ts";
@@ -23,10 +24,11 @@ import { asOptions } from "./plugged.ts";
 import { prepareStart } from "./prepare-start.ts";
 import { endsWithin, killTree } from "./process.ts";
 import { Qmp } from "./qmp.ts";
-import { checkRunDirectory } from "./run-directory.ts";
+import { checkRunDirectory, closeToGroup } from "./run-directory.ts";
 import { type MemoryDevice, vmDetails } from "./size-limits.ts";
 import { startMachine } from "./start-machine.ts";
 import { stopProcess } from "./stop-process.ts";
+import { checkReachable, findUser, type NeededFile, type QemuUser } from "./user.ts";
 import { askVersion, isTooOld, tooOld } from "./version.ts";
 
 /** How long the log processes get to write the last lines after QEMU has ended, ms. */
@@ -53,15 +55,25 @@ async function acquire(options: QemuOptions, intent: VmIntent, call: Call): Prom
 }
 
 async function start(options: QemuOptions, intent: VmIntent, memoryDevice: MemoryDevice, call: Call): Promise<VmGrant> {
-  const accelerator = await chooseAccelerator(options.accelerator);
-  const argv = commandLine(intent, { accelerator: accelerator.name, machine: options.machine, memoryDevice });
+  const user = await findUser(options, call);
+  if (user && intent.memory) throw notAsUser(user, intent.memory.kind);
+  const accelerator = await acceleratorFor(options.accelerator, user, call);
+  const shape = { accelerator: accelerator.name, machine: options.machine, memoryDevice, inheritsSockets: user !== undefined };
+  const argv = commandLine(intent, shape);
   checkMemory(intent);
   await checkRunDirectory(intent.runDirectory);
   const binary = await requireProgram([options.binary], "qemu-system-x86");
+  if (user) await checkReachable(user, filesOf(binary, intent), call);
   await using from = await prepareStart(intent, memoryDevice, call.signal);
   call.log.info({ accelerator: accelerator.name, why: accelerator.why }, "starting QEMU");
   try {
-    const { machine, version } = await startMachine(intent, [binary, ...argv, ...asOptions(from.plugged.commands)], from, call.signal);
+    const { machine, version } = await startMachine(
+      intent,
+      [binary, ...argv, ...asOptions(from.plugged.commands)],
+      from,
+      call.signal,
+      user,
+    );
     if (isTooOld(version)) throw tooOld(binary, version);
     call.log.debug({ pid: machine.identity.pid, version }, "QEMU runs");
     return {
@@ -71,7 +83,7 @@ async function start(options: QemuOptions, intent: VmIntent, memoryDevice: Memor
       process: machine.identity,
       accelerator: accelerator.name,
       agentEndpoint: { kind: "serial", path: machine.paths.agent },
-      details: vmDetails(intent, memoryDevice) as unknown as Json,
+      details: vmDetails(intent, memoryDevice, user) as unknown as Json,
     };
   } catch (error) {
     const version = isTapvisorError(error) && error.code === "VM_FAILED" ? await askVersion(binary, call) : undefined;
@@ -100,7 +112,9 @@ async function release({ intent, grant }: Held<VmIntent, VmGrant>, call: Call): 
   // A late release of an earlier VM: the directory, named by the sandbox, is a later one's by now.
   if ((await findProcessesByMark(paths.qmp)).length > 0) return;
   const logs = [paths.console, paths.stderr].flatMap((file) => [file, `${file}.1`]);
-  for (const file of [paths.qmp, paths.agent, paths.state, ...logs]) await rm(file, { force: true });
+  const unnamed = [paths.qmp, paths.agent].map(beforeNamed);
+  for (const file of [paths.qmp, paths.agent, ...unnamed, paths.state, ...logs]) await rm(file, { force: true });
+  await closeToGroup(intent.runDirectory);
 }
 
 async function quit(paths: VmPaths, timeoutMs: number, execute: Qmp["execute"] | undefined): Promise<void> {
@@ -124,4 +138,22 @@ function checkMemory({ sandbox, memoryBytes }: VmIntent): void {
     `Cannot start the VM of sandbox "${sandbox}" with ${formatBytes(memoryBytes)} of memory: the host has ${formatBytes(available)}, wanted at most that`,
     { data: { what: "memory", wanted: memoryBytes, available }, hint: "ask for less memory" },
   );
+}
+
+/** What QEMU opens by its path when it starts. */
+function filesOf(binary: string, { boot }: VmIntent): NeededFile[] {
+  const read = (["kernel", "initrd", "image"] as const).flatMap((name) => {
+    const path = boot[name];
+    return path === undefined ? [] : [{ field: `boot.${name}`, path, access: "read" } as const];
+  });
+  return [{ field: "hypervisor-qemu.binary", path: binary, access: "execute" }, ...read];
+}
+
+/** QEMU opens a memory's file by its path, for writing even where it maps it copy-on-write; and a template is one file for all that go on from it. */
+function notAsUser({ name }: QemuUser, kind: string): TapvisorError {
+  const what = `memory of kind "${kind}" with the option hypervisor-qemu.user`;
+  return new TapvisorError("UNSUPPORTED", `Cannot start a VM with memory of kind "${kind}" as user "${name}": saved VMs are root's own`, {
+    data: { what, by: "hypervisor-qemu" },
+    hint: "let it boot, or leave the option `user` out",
+  });
 }

@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { type Call, type Finding, formatBytes, KiB, MiB, messageOf } from "tapvisor/plugin";
-import { chooseAccelerator } from "./accelerator.ts";
+import { acceleratorFor } from "./accelerator-for.ts";
 import { findProgram } from "./host-programs.ts";
 import type { QemuOptions } from "./options.ts";
+import { findUser, type QemuUser } from "./user.ts";
 import { askVersion, formatVersion, isTooOld, OLDEST_QEMU } from "./version.ts";
 
 /** The smallest amount of free memory that holds a guest with its agent. */
@@ -10,9 +11,12 @@ const LITTLE_MEMORY = 512 * MiB;
 
 /** What this plugin needs from the host, for `doctor`. Changes nothing. */
 export async function inspectHost(options: QemuOptions, call: Call): Promise<Finding[]> {
+  const user = await findUser(options, call).catch((error: unknown) => error);
+  const known = user instanceof Error ? undefined : (user as QemuUser | undefined);
   return Promise.all([
     qemu(options, call),
-    accelerator(options),
+    ...(options.user === undefined ? [] : [userOfQemu(known, user)]),
+    accelerator(options, known, call),
     virtiofsd(options),
     programs("process and namespace tools", ["setpriv", "unshare", "mount"], "util-linux"),
     programs("log tools", ["stdbuf", "head", "stat"], "coreutils"),
@@ -34,10 +38,21 @@ async function qemu({ binary }: QemuOptions, call: Call): Promise<Finding> {
   return { check, level: "missing", found: `${found}, wanted ${OLDEST_QEMU.major}.${OLDEST_QEMU.minor} or newer`, fix, packages };
 }
 
-async function accelerator(options: QemuOptions): Promise<Finding> {
+async function userOfQemu(user: QemuUser | undefined, error: unknown): Promise<Finding> {
+  const check = "user of QEMU";
+  if (user) return { check, level: "ok", found: `${user.name} (${user.uid}), group ${user.group} (${user.gid})` };
+  return {
+    check,
+    level: "missing",
+    found: messageOf(error),
+    fix: "name an unprivileged user of this host in the option `user`, and run as root",
+  };
+}
+
+async function accelerator(options: QemuOptions, user: QemuUser | undefined, call: Call): Promise<Finding> {
   const check = "accelerator";
   try {
-    const { name, why } = await chooseAccelerator(options.accelerator);
+    const { name, why } = await acceleratorFor(options.accelerator, user, call);
     if (name === "kvm") return { check, level: "ok", found: `KVM: ${why}` };
     const fix = "use a host with hardware virtualisation where speed or a security boundary matters: QEMU promises none under TCG";
     return { check, level: "degraded", found: `TCG (software emulation): ${why}`, fix };

@@ -11,6 +11,8 @@ export interface HypervisorQemuOptions {
   readonly machine?: "q35" | "pc";
   /** The virtiofsd program, a path or a name on PATH; by default where distributions install it. */
   readonly virtiofsd?: string;
+  /** The unprivileged user, a name or a uid, that QEMU runs as; by default it runs as who runs the script. Needs root; no templates and snapshots then. */
+  readonly user?: string | number;
 }
 
 /** Options with every default filled in. */
@@ -20,6 +22,7 @@ export interface QemuOptions {
   readonly machine: "q35" | "pc";
   /** Tried in this order. */
   readonly virtiofsd: readonly string[];
+  readonly user?: string;
 }
 
 const program = z
@@ -32,6 +35,15 @@ const SCHEMA = z.strictObject({
   accelerator: z.enum(["auto", "kvm", "tcg"]).optional(),
   machine: z.enum(["q35", "pc"]).optional(),
   virtiofsd: program.optional(),
+  user: z
+    .union([
+      z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/),
+      z
+        .int()
+        .min(0)
+        .max(2 ** 32 - 2),
+    ])
+    .optional(),
 });
 
 const WANTED: Readonly<Record<string, string>> = {
@@ -39,6 +51,7 @@ const WANTED: Readonly<Record<string, string>> = {
   accelerator: '"auto", "kvm" or "tcg"',
   machine: '"q35" or "pc"',
   virtiofsd: "a program's path or its name on PATH",
+  user: "the name or the uid of an unprivileged user",
 };
 
 /** @throws INVALID_INPUT naming the field. */
@@ -50,6 +63,7 @@ export function resolveOptions(options: unknown): QemuOptions {
     accelerator: parsed.data.accelerator ?? "auto",
     machine: parsed.data.machine ?? "q35",
     virtiofsd: parsed.data.virtiofsd ? [parsed.data.virtiofsd] : ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "virtiofsd"],
+    ...(parsed.data.user !== undefined && { user: String(parsed.data.user) }),
   };
 }
 

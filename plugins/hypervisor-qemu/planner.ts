@@ -5,6 +5,7 @@ import { diskSteps } from "./disk-device.ts";
 import type { DiskSource } from "./disk-source.ts";
 import { sharePaths } from "./paths.ts";
 import { planResize } from "./plan-resize.ts";
+import { socketFor } from "./socket-for.ts";
 import { shareSteps } from "./vhost-user.ts";
 
 /**
@@ -12,7 +13,7 @@ import { shareSteps } from "./vhost-user.ts";
  * virtio-blk disk, which it chooses itself. A path's type is looked at where it exists, since QEMU opens a block device with another driver.
  */
 export const qemuPlanner: HypervisorPlanner = {
-  share: ({ id, directory }) => commandsOf(shareSteps(id, sharePaths(directory).socket)),
+  share: ({ vm, id, directory }) => commandsOf(shareSteps(id, socketFor(vm, sharePaths(directory).socket))),
   disk: (intent) => commandsOf(diskSteps(intent, kindOf(intent))),
   resize: planResize,
 };

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import type { Stream } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { identifyProcess, isAlive, onceAborted, type ProcessIdentity, signalProcess, TapvisorError, toError } from "tapvisor/plugin";
+import { asUser, type QemuUser } from "./user.ts";
 
 export interface ProcessExit {
   readonly exitCode: number | null;
@@ -38,15 +39,28 @@ export function dyingWithThisProcess(argv: readonly string[], first = ""): strin
 /** No core dump, which would hold the guest's memory: not of a program that crashes, and none that it could allow itself again. */
 const NO_CORE = "ulimit -c 0";
 
+/** A directory that is entered stays open, whoever may pass those above it. */
+const ENTER = 'cd "$1"; shift; exec "$@"';
+
+/** A program that runs as another user than this process. */
+export interface Unprivileged {
+  readonly user: QemuUser;
+  /** Its working directory. */
+  readonly directory: string;
+}
+
 /**
  * The arguments that run a program which a guest may break into: what it runs never has more rights than it has, whatever its file says, and it leaves no core
- * dump. Unless it is `detached` it ends with the thread that starts it.
+ * dump. Unless it is `detached` it ends with the thread that starts it: the kernel forgets that with a change of user, so it is armed after it, and whether the
+ * parent lives is looked at after that.
  */
-export function confined(argv: readonly string[], { detached }: { readonly detached: boolean }): string[] {
-  if (detached) return ["setpriv", "--no-new-privs", "sh", "-c", `${NO_CORE}; ${RUN}`, "sh", ...argv];
+export function confined(argv: readonly string[], { detached }: { readonly detached: boolean }, as?: Unprivileged): string[] {
+  const dying = detached ? ["sh", "-c", `${NO_CORE}; ${RUN}`, "sh", ...argv] : dyingWithThisProcess(argv, `${NO_CORE}; `);
+  if (as) return ["sh", "-ec", ENTER, "sh", as.directory, ...asUser(as.user, dying)];
+  if (detached) return ["setpriv", "--no-new-privs", ...dying];
   // Both in one: each program on the way to QEMU takes a millisecond and more.
-  const [setpriv = "", ...dying] = dyingWithThisProcess(argv, `${NO_CORE}; `);
-  return [setpriv, "--no-new-privs", ...dying];
+  const [setpriv = "", ...words] = dying;
+  return [setpriv, "--no-new-privs", ...words];
 }
 
 /** No secret of the script's environment reaches a process that a guest may break into; messages are in English, as they are matched. */

@@ -7,6 +7,8 @@ import { shareSteps } from "./vhost-user.ts";
 
 /** Between two tries to reach virtiofsd's socket, ms: it appears within 10 or so, and nothing announces it. */
 const CONNECT_EVERY_MS = 3;
+/** How long virtiofsd gets from the making of its socket to opening it to the group of QEMU's user, ms. */
+const OPENED_MS = 2_000;
 
 const nameOf = (id: string): string => `share "${id}"`;
 
@@ -42,12 +44,15 @@ export async function unplugShare(machine: Machine, id: string, signal: AbortSig
 }
 
 async function whenServed(id: string, connect: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  let deniedAt: number | undefined;
   for (;;) {
     throwIfAborted(signal, `the connection to virtiofsd of share "${id}"`);
     try {
       return await connect();
     } catch (error) {
-      if (!isRefusal(error) || !/No such file|refused/.test(messageOf(error))) throw error;
+      if (!isRefusal(error) || !/No such file|refused|Permission denied/.test(messageOf(error))) throw error;
+      if (/Permission denied/.test(messageOf(error))) deniedAt ??= performance.now();
+      if (deniedAt !== undefined && performance.now() - deniedAt > OPENED_MS) throw error;
     }
     await delay(CONNECT_EVERY_MS);
   }

@@ -7,7 +7,9 @@ import { shareLogMark, shareMark } from "./marks.ts";
 import type { QemuOptions } from "./options.ts";
 import { type SharePaths, sharePaths } from "./paths.ts";
 import { dyingWithThisProcess, endsWithin, killTree, type Spawned, spawnProcess } from "./process.ts";
+import { openToGroup } from "./run-directory.ts";
 import type { CheckedEntry } from "./share-entries.ts";
+import type { QemuUser } from "./user.ts";
 
 /** How long virtiofsd gets to end by itself once QEMU has closed its connection, ms. */
 const ENDS_MS = 500;
@@ -24,7 +26,7 @@ const LOG_MESSAGE_BYTES = 4_096;
  */
 const SERVE = `
 set -eu
-outer=$1 stage=$2 socket=$3 daemon=$4; shift 4
+outer=$1 stage=$2 socket=$3 group=$4 daemon=$5; shift 5
 read -r outer <"/proc/$outer/stat"
 case $outer in *') Z '* | *') X '*) exit 125 ;; esac
 mount -t tmpfs -o mode=0755,size=1m tapvisor-share "$stage"
@@ -36,7 +38,7 @@ while [ $# -gt 0 ]; do
   if [ "$access" = ro ]; then mount -o remount,bind,ro "$entry"; fi
 done
 mount -o remount,ro "$stage"
-exec "$daemon" -f --socket-path="$socket" -o source="$stage" -o cache=auto -o sandbox=namespace -o xattr -o log_level=warn
+exec "$daemon" -f --socket-path="$socket" \${group:+--socket-group="$group"} -o source="$stage" -o cache=auto -o sandbox=namespace -o xattr -o log_level=warn
 `;
 
 /**
@@ -62,6 +64,8 @@ export interface ShareServerPlan {
   readonly entries: readonly CheckedEntry[];
   /** Whether the server ends with this process; it always ends with QEMU. */
   readonly diesWithThisProcess: boolean;
+  /** Whom QEMU runs as when that is not who started it: it has to reach the server's socket. */
+  readonly user?: QemuUser;
 }
 
 /**
@@ -74,9 +78,10 @@ export async function startShareServer(plan: ShareServerPlan, options: QemuOptio
   const daemon = await requireProgram(options.virtiofsd, "qemu-system-common");
   const paths = sharePaths(plan.directory);
   await mkdir(paths.stage, { recursive: true, mode: 0o700 });
+  if (plan.user) await openToGroup(plan.directory, plan.user);
   const entries = plan.entries.flatMap(({ name, source, type, readonly, file }) => [name, source, type, readonly ? "ro" : "rw", file]);
   const mark = shareMark(plan.nonce, plan.id);
-  const argv = ["sh", "-c", ISOLATE, "sh", SERVE, mark, paths.stage, paths.socket, daemon, ...entries];
+  const argv = ["sh", "-c", ISOLATE, "sh", SERVE, mark, paths.stage, paths.socket, plan.user?.group ?? "", daemon, ...entries];
   const logs = await startLogs([paths.log], shareLogMark(plan.nonce, plan.id));
   let spawned: Spawned;
   try {

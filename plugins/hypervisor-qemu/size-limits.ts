@@ -1,4 +1,5 @@
-import { type Bytes, MiB, toMiBCeil, type VmIntent, type VmSize } from "tapvisor/plugin";
+import { type Bytes, MiB, toMiBCeil, type VmGrant, type VmIntent, type VmSize } from "tapvisor/plugin";
+import type { QemuUser } from "./user.ts";
 
 /** What memory is plugged in as: one device that gives and takes in small pieces, or modules that come and go as a whole. */
 export type MemoryDevice = "virtio-mem" | "pc-dimm";
@@ -7,6 +8,8 @@ export type MemoryDevice = "virtio-mem" | "pc-dimm";
 export interface VmDetails extends SizeLimits {
   /** Absent when it is the VM's own. */
   readonly memory?: NonNullable<VmIntent["memory"]>["kind"];
+  /** Whom QEMU runs as when that is not who started it. */
+  readonly user?: QemuUser;
 }
 
 /** How far a VM's size goes. */
@@ -35,6 +38,11 @@ export function sizeLimits(
   };
 }
 
-export function vmDetails(intent: VmIntent, memoryDevice: MemoryDevice): VmDetails {
-  return { ...sizeLimits(intent, memoryDevice), ...(intent.memory && { memory: intent.memory.kind }) };
+export function vmDetails(intent: VmIntent, memoryDevice: MemoryDevice, user?: QemuUser): VmDetails {
+  return { ...sizeLimits(intent, memoryDevice), ...(intent.memory && { memory: intent.memory.kind }), ...(user && { user }) };
+}
+
+/** Whom a running VM's QEMU runs as, when that is not who started it. */
+export function userOf({ details }: Pick<VmGrant, "details">): QemuUser | undefined {
+  return (details as VmDetails | undefined)?.user;
 }

@@ -4,6 +4,7 @@ import { TapvisorError, throwIfAborted, type VmIntent, withDeadline } from "tapv
 import { type BoundedLogs, startLogs } from "./bounded-log.ts";
 import { readDiagnostics } from "./diagnostics.ts";
 import { checkOpened } from "./disk-source.ts";
+import { type ListeningSockets, listenForQemu } from "./listening.ts";
 import { Machine } from "./machine.ts";
 import { registerMachine } from "./machines.ts";
 import { vmLogMark } from "./marks.ts";
@@ -11,6 +12,8 @@ import { migrateIn } from "./migration.ts";
 import { vmPaths } from "./paths.ts";
 import type { StartFrom } from "./prepare-start.ts";
 import { confined, type ProcessExit, type Spawned, spawnProcess } from "./process.ts";
+import { openToGroup } from "./run-directory.ts";
+import type { QemuUser } from "./user.ts";
 import type { QemuVersion } from "./version.ts";
 
 /** How long QEMU gets to open its control socket and greet, ms; 30 is usual. */
@@ -39,16 +42,25 @@ export async function startMachine(
   argv: readonly string[],
   { state, plugged }: StartFrom,
   signal: AbortSignal,
+  user?: QemuUser,
 ): Promise<Started> {
   const paths = vmPaths(intent.runDirectory);
   throwIfAborted(signal, "the start of QEMU");
   let logs: BoundedLogs | undefined;
+  let sockets: ListeningSockets | undefined;
   let spawned: Spawned;
   try {
+    if (user) {
+      sockets = await listenForQemu(paths);
+      await openToGroup(intent.runDirectory, user);
+    }
     logs = await startLogs([paths.console, paths.stderr], vmLogMark(intent.nonce));
-    const inherited = ["ignore" as const, ...logs.inputs, ...(state ? [state.fd] : [])]; // in the order of their descriptors, STATE_DESCRIPTOR last
-    spawned = await spawnProcess(confined(argv, intent), inherited);
+    // In the order of their descriptors: STATE_DESCRIPTOR, then those of the sockets.
+    const further = [...(state || sockets ? [state?.fd ?? ("ignore" as const)] : []), ...(sockets?.descriptors ?? [])];
+    const inherited = ["ignore" as const, ...logs.inputs, ...further];
+    spawned = await spawnProcess(confined(argv, intent, user && { user, directory: intent.runDirectory }), inherited);
   } finally {
+    sockets?.[Symbol.dispose]();
     for (const input of logs?.inputs ?? []) input.destroy();
   }
   const logging = logs.process;
@@ -90,7 +102,7 @@ async function greet(machine: Machine, signal: AbortSignal): Promise<QemuVersion
   for (;;) {
     const qmp = await machine.connect().catch(() => undefined);
     // A connection that ends here is QEMU's end, which the caller waits for and can explain.
-    if (qmp) return qmp.handshake({ signal }).catch(() => new Promise(() => {}));
+    if (qmp) return qmp.handshake({ signal, timeoutMs: GREETING_MS }).catch(() => new Promise(() => {}));
     if (signal.aborted) return new Promise(() => {});
     await delay(CONNECT_EVERY_MS);
   }

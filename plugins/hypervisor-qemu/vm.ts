@@ -1,10 +1,12 @@
-import { type Call, isAlive, type Vm, type VmGrant } from "tapvisor/plugin";
+import { type Call, isAlive, TapvisorError, type Vm, type VmGrant } from "tapvisor/plugin";
 import { readDiagnostics } from "./diagnostics.ts";
 import { leaseMachine, vmEnded } from "./machines.ts";
 import { pinVcpus } from "./pin-vcpus.ts";
+import { userOf } from "./size-limits.ts";
 import { vmSizing } from "./sizing.ts";
 import { snapshotVm } from "./snapshot.ts";
 import { saveTemplate } from "./template.ts";
+import type { QemuUser } from "./user.ts";
 
 /** QEMU's run states in which the guest's processors will not run again. */
 const ENDED = new Set(["shutdown", "guest-panicked", "internal-error"]);
@@ -21,9 +23,11 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
   const lease = await leaseMachine(grant);
   const { machine } = lease;
   const sizing = vmSizing(machine, grant);
-  const living = async (saving: Promise<void>): Promise<void> => {
+  const living = async (save: () => Promise<void>): Promise<void> => {
+    const user = userOf(grant);
+    if (user) throw notSavedAsUser(grant, user); // an engine without the option `user` may ask for it
     try {
-      await saving;
+      await save();
     } catch (error) {
       throw (await machine.endedAfter(error)) ? await vmEnded(grant, "save", error) : error;
     }
@@ -48,9 +52,17 @@ export async function connectVm(grant: VmGrant): Promise<Vm> {
     exited: machine.exited,
     diagnostics: () => readDiagnostics(machine.paths),
     ...(sizing && { sizing }),
-    save: (state, { signal }) => living(saveTemplate(machine, grant, state, signal)),
-    snapshot: (state, { signal }) => living(snapshotVm(machine, grant, state, signal)),
+    save: (state, { signal }) => living(() => saveTemplate(machine, grant, state, signal)),
+    snapshot: (state, { signal }) => living(() => snapshotVm(machine, grant, state, signal)),
     pinVcpus: (cpus, call) => pinVcpus(machine, grant.sandbox, cpus, call),
     disconnect: () => lease.letGo(),
   };
+}
+
+/** QEMU would write to a socket that only root may connect to. */
+function notSavedAsUser({ sandbox }: VmGrant, { name }: QemuUser): TapvisorError {
+  return new TapvisorError("UNSUPPORTED", `Cannot save the VM of sandbox "${sandbox}": its QEMU runs as user "${name}"`, {
+    data: { what: "saving a VM that was started with the option hypervisor-qemu.user", by: "hypervisor-qemu" },
+    hint: "start it without the option `user`",
+  });
 }

@@ -97,6 +97,24 @@ s.test(
   },
 );
 
+s.test(
+  "golden: sockets that are inherited are named by their descriptors, and the run directory stays in the command line; all else is equal",
+  () => {
+    const runDirectory = "/run/a,b";
+    const own = commandLine({ ...INTENT, runDirectory }, TCG);
+    const inheriting = commandLine({ ...INTENT, runDirectory }, { ...TCG, inheritsSockets: true });
+    assert.equal(
+      inheriting.filter((word) => !own.includes(word)),
+      [
+        "guest=web-1/tapvisor-vm:0123456789abcdef:/run/a,,b/qmp.sock",
+        "socket,id=qmp,fd=4,server=on,wait=off",
+        "socket,id=agent,fd=5,server=on,wait=off",
+      ],
+    );
+    assert.is(inheriting.length, own.length);
+  },
+);
+
 /** What the options of a growing machine are, one word each. */
 function growing(limits: { vcpus: number; memoryBytes: number }, shape: MachineShape, memoryBytes = INTENT.memoryBytes) {
   const argv = commandLine({ ...INTENT, memoryBytes, limits: { ...limits, memoryBytes: limits.memoryBytes as Bytes } }, shape);

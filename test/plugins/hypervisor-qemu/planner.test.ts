@@ -31,10 +31,21 @@ s.test("a disk's plan is what plugging it sends, for both drivers", async () => 
 });
 
 s.test("a share's plan is what plugging it sends", async () => {
-  const intent = { id: "web", directory: "/run/box/share-web" } as ShareIntent;
+  const intent = { vm: { runDirectory: "/run/box" }, id: "web", directory: "/run/box/share-web" } as ShareIntent;
   await using vm = await scriptedMachine();
   await plugShare(vm.machine, intent.id, join(intent.directory, "fs.sock"), new Promise<never>(() => {}), call());
   assert.equal(qemuPlanner.share(intent), vm.changes);
+});
+
+s.test("a QEMU with a user of its own reaches a share's server by its working directory, and none that is elsewhere", () => {
+  const details = { user: { uid: 1, name: "daemon", gid: 1, group: "daemon" } };
+  const vm = { runDirectory: "/root/box", details } as unknown as ShareIntent["vm"];
+  const planned = qemuPlanner.share({ vm, id: "web", directory: "/root/box/share-web" } as ShareIntent);
+  assert.match(JSON.stringify(planned), '"path":"/proc/self/cwd/share-web/fs.sock"');
+  assert.throws(
+    () => qemuPlanner.share({ vm, id: "web", directory: "/root/boxes/web" } as ShareIntent),
+    /wanted one in the VM's run directory/,
+  );
 });
 
 s.test("a plan knows a block device by its node, and by its name where the node is not there", () => {

@@ -14,9 +14,12 @@ export interface Owner extends AsyncDisposable {
 }
 
 /** A process that owns the VM in the world's intent, and a share when asked. */
-export function startOwner({ intent, directory }: World, { share = false, leave = false } = {}): Owner {
+export function startOwner(
+  { intent, directory }: World,
+  { share = false, leave = false, user }: { share?: boolean; leave?: boolean; user?: string } = {},
+): Owner {
   const script = fileURLToPath(new URL("./owner.ts", import.meta.url));
-  const argument = JSON.stringify({ intent, directory, share, leave });
+  const argument = JSON.stringify({ intent, directory, share, leave, user });
   const child = spawn(process.execPath, ["--import", "tsx", script, argument], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = once(child, "exit");
   const kill = async () => {
@@ -33,7 +36,10 @@ export function startOwner({ intent, directory }: World, { share = false, leave 
 }
 
 /** Starts the world's VM, a detached one, in another process, and resolves when that process has ended by itself. */
-export async function startElsewhere(w: World, options: { share?: boolean } = {}): Promise<{ vm: VmGrant; share?: ShareGrant }> {
+export async function startElsewhere(
+  w: World,
+  options: { share?: boolean; user?: string } = {},
+): Promise<{ vm: VmGrant; share?: ShareGrant }> {
   await using owner = startOwner(w, { ...options, leave: true });
   const exited = owner.child.exitCode === null ? once(owner.child, "exit") : undefined;
   const grants = await owner.grants;
