@@ -77,8 +77,8 @@ s.test("golden: the user is changed first, then the end with the parent is armed
   assert.equal(confined(["qemu", "-x"], { detached: false }, as), [
     ...ENTER,
     ...BECOME,
-    ...["setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$1" ] || exit 125; shift; exec "$@"', "sh", String(process.pid)],
-    ...CORELESS,
+    ...["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'ulimit -c 0; [ "$PPID" = "$1" ] || exit 125; shift; exec "$@"'],
+    ...["sh", String(process.pid), "qemu", "-x"],
   ]);
 });
 
