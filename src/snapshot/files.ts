@@ -26,6 +26,8 @@ export function ownDisksOf(root: string, id: string): string {
 
 export interface SnapshotFilesIntent {
   readonly directory: string;
+  /** Its name was made up for it: nobody else's can be there. */
+  readonly madeUp?: true;
 }
 
 /** A new private directory for a snapshot. What is there already is refused, and stays. */
@@ -45,7 +47,7 @@ export const snapshotFiles: HoldingKind<SnapshotFilesIntent, true> = {
     }
   },
   // Without a grant the directory may be another's, that was there before.
-  release: async ({ intent: { directory }, grant }) => {
-    if (grant) return rm(directory, { recursive: true, force: true });
+  release: async ({ intent: { directory, madeUp }, grant }) => {
+    if (grant || madeUp) return rm(directory, { recursive: true, force: true });
   },
 };

@@ -19,6 +19,7 @@ import { carry, type MovedDisk, type MovedDisks, pluggedIn } from "./carry.ts";
 import { copyDisk, linkDisk } from "./copy-disk.ts";
 import { ownDisksOf, type SnapshotFilesIntent } from "./files.ts";
 import type { Snapshot } from "./snapshot.ts";
+import { unlessEnded } from "./stand-still.ts";
 
 /** The steps of a sandbox that goes on from a saved VM, in order; the first of all of them only where the VM is saved for it. */
 export const RESTORE_STEPS = [
@@ -84,7 +85,7 @@ async function restore(sb: SandboxContext, tx: Transaction<RestoreStep>, from: R
 }
 
 async function takeInto(tx: Transaction<RestoreStep>, { directory, take }: Exclude<RestoreRequest["from"], Snapshot>): Promise<Snapshot> {
-  const files: SnapshotFilesIntent = { directory };
+  const files: SnapshotFilesIntent = { directory, madeUp: true };
   await tx.acquire("make-snapshot-files", { owner: ENGINE, kind: "snapshot-files" }, files, DEADLINES.release);
   return tx.run("take-snapshot", DEADLINES.snapshot + DEADLINES.rootfs, take);
 }
@@ -132,7 +133,7 @@ async function carryOver(
   await tx.run("let-go-on", DEADLINES.agent, async (signal) => {
     followContainers(sb); // followed before they run: nothing they say is missed
     const running = Object.values(journal.record.containers).filter(({ state }) => state === "running");
-    for (const { id } of running) await sb.guest.client.resumeContainer(id, { signal, log: sb.log });
+    for (const { id } of running) await sb.guest.client.resumeContainer(id, { signal, log: sb.log }).catch(unlessEnded);
   });
 }
 

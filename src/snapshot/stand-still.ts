@@ -16,7 +16,7 @@ export interface StandStillIntent {
 export function standStill(guest: GuestLink): HoldingKind<StandStillIntent, void> {
   return {
     async acquire({ containers }, call) {
-      for (const container of containers) await guest.client.pauseContainer(container, call);
+      for (const container of containers) await guest.client.pauseContainer(container, call).catch(unlessEnded);
     },
     async release({ intent: { vm, containers } }, call) {
       try {
@@ -27,11 +27,12 @@ export function standStill(guest: GuestLink): HoldingKind<StandStillIntent, void
         throw error;
       }
       const agent = await guest.reach(vm, call);
-      for (const container of containers) {
-        await agent?.resumeContainer(container, call).catch((error: unknown) => {
-          if (!isAgentStatus(error, "NOT_FOUND") && !isAgentStatus(error, "FAILED_PRECONDITION")) throw error; // it has ended meanwhile
-        });
-      }
+      for (const container of containers) await agent?.resumeContainer(container, call).catch(unlessEnded);
     },
   };
+}
+
+/** A container whose process has ended neither stands still nor goes on. */
+export function unlessEnded(error: unknown): void {
+  if (!isAgentStatus(error, "NOT_FOUND") && !isAgentStatus(error, "FAILED_PRECONDITION")) throw error;
 }

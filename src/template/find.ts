@@ -13,8 +13,8 @@ import { prune } from "./prune.ts";
 /** The template for sandboxes of this configuration. One that is not there is built: once, whoever else needs it waits for that. */
 export async function findTemplate(engine: EngineContext, config: SandboxConfig, boot: BootAssets, call: Call): Promise<TemplateKey> {
   const template = await templateKey(engine, config, boot, call);
+  await makeTemplatesDirectory(engine.templates.directory); // before one is looked for: in a stranger's directory it would be a stranger's
   if (await isThere(engine, template)) return template;
-  await makeTemplatesDirectory(engine.templates.directory);
   const lock = await takeLock(engine, template, call);
   try {
     if (await isThere(engine, template)) return template;

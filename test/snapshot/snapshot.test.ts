@@ -1,6 +1,6 @@
 import { appendFile, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Sandbox } from "tapvisor";
+import { type Sandbox, TapvisorError } from "tapvisor";
 import { definePlugin } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
 import { type FakeEngine, type FakeEngineOptions, fakeEngine, laterProcess } from "../support/fake-engine.ts";
@@ -191,6 +191,17 @@ s.test("a fork that fails leaves nothing, and the sandbox goes on", async () => 
   await rejects(sandbox.fork({ id: "copy" }), "AGENT_FAILED");
   assert.equal(await fake.everything(), before);
   assert.is(await count(sandbox), "1");
+});
+
+s.test("a process that ends while it is made to stand still is no reason to fail: its end is told", async () => {
+  await using world = await counter();
+  const { sandbox, fake } = world;
+  const ended = new TapvisorError("AGENT_FAILED", "Cannot finish PauseContainer: it has ended", {
+    data: { method: "PauseContainer", status: "FAILED_PRECONDITION" },
+  });
+  fake.world.failNext("agent.pauseContainer", { when: "before", error: ended });
+  const copy = await sandbox.fork({ id: "copy" });
+  assert.equal([copy.state, await count(copy), await count(sandbox)], ["running", "1", "1"]);
 });
 
 s.test("an id that is taken or is none is refused before the sandbox is touched", async () => {

@@ -222,6 +222,10 @@ s.test("a directory for templates that others can write to is refused", async ()
   await chmod(directoryOf(fake), 0o777);
   const error = await rejects(fake.engine.createSandbox({ template: true }), "INVALID_INPUT");
   assert.is((error.data as { path: string }).path, "templates.directory");
+  await chmod(directoryOf(fake), 0o700);
+  await fake.engine.buildTemplate();
+  await chmod(directoryOf(fake), 0o777); // one that is there could be anybody's
+  await rejects(fake.engine.createSandbox({ template: true }), "INVALID_INPUT");
 });
 
 s.test("building can be given up, and leaves nothing", async () => {
