@@ -1,4 +1,4 @@
-import { TapvisorError, withDeadline } from "tapvisor/plugin";
+import { isTapvisorError, TapvisorError, withDeadline } from "tapvisor/plugin";
 import { digHoles } from "./dig-holes.ts";
 import type { Machine } from "./machine.ts";
 import type { Qmp, QmpEvent } from "./qmp.ts";
@@ -13,6 +13,8 @@ export const STATE_DESCRIPTOR = 3;
 
 /** QEMU's own limit, 128 MiB a second, is for a network that others use. Bytes a second. */
 const UNLIMITED = 2 ** 40;
+/** How long a migration that is given up gets to end, ms: some 10 are usual. */
+const CANCEL_MS = 5_000;
 const OVER = new Set(["completed", "failed", "cancelled"]);
 
 export interface MigrateOut {
@@ -32,23 +34,36 @@ export interface MigrateOut {
  */
 export async function migrateOut(machine: Machine, { memory, file, mostBytes, timeoutMs }: MigrateOut, signal: AbortSignal): Promise<void> {
   const qmp = await machine.connect();
-  const options = { signal, timeoutMs };
+  let over: Promise<void> | undefined;
+  const listening = new AbortController(); // the end is of interest, too, when the caller has given up
   const { running } = (await qmp.execute("query-status", {}, { signal })) as { readonly running: boolean };
   try {
     await qmp.execute("stop", {}, { signal });
     await prepare(qmp, memory, signal);
     await qmp.execute("migrate-set-parameters", { "max-bandwidth": UNLIMITED }, { signal });
     await using received = await file.receive(machine.paths.state, mostBytes, signal);
-    const over = endOfMigration(qmp, options);
-    await qmp.execute("migrate", { uri: `unix:${machine.paths.state}` }, { signal });
-    await Promise.all([over, received.written]);
+    const end = endOfMigration(qmp, { signal: listening.signal, timeoutMs });
+    over = end;
+    await qmp.execute("migrate", { uri: `unix:${machine.paths.state}` }, { signal }).catch((error) => {
+      if (isTapvisorError(error) && error.code === "VM_COMMAND_FAILED") over = undefined; // none has begun
+      throw error;
+    });
+    await Promise.all([withDeadline({ what: "QEMU to save its state", timeoutMs, signal }, () => end), received.written]);
     if (memory === "all") await digHoles(machine, signal);
     await file.keep();
   } catch (error) {
     await qmp.execute("migrate_cancel").catch(() => {});
+    await settled(over); // as long as it is being cancelled no other can begin
     if (running) await goOn(qmp); // it may have ended: the first error says so
     throw error;
+  } finally {
+    listening.abort();
   }
+}
+
+async function settled(over: Promise<unknown> | undefined): Promise<void> {
+  const wait = { what: "a migration to be cancelled", timeoutMs: CANCEL_MS };
+  await withDeadline(wait, () => Promise.allSettled([over])).catch(() => {});
 }
 
 /**

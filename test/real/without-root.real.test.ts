@@ -15,6 +15,8 @@ const SCRIPT = `
 import { createEngine, isTapvisorError } from "tapvisor";
 await using engine = await createEngine();
 await using sandbox = await engine.runSandbox();
+const { origin } = await sandbox.status();
+console.log(origin.from, origin.memory);
 const options = { rootfs: process.argv[2], command: ["sh", "-c", "id -u; echo changed > /etc/passwd; cat /etc/passwd; nproc"], resources: { vcpus: 1 } };
 const container = await sandbox.run(options);
 console.log((await container.stdout.text()).trim().split("\\n").join(" "), (await container.wait()).exitCode);
@@ -23,7 +25,7 @@ console.log(isTapvisorError(error) && error.code);
 `;
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-const TITLE = "runs a container on a copy of a directory as a disk; what would need root is refused";
+const TITLE = "goes on from a template and runs a container on a copy of a directory as a disk; what would need root is refused";
 
 /** Whether somebody else can read this checkout at all. */
 function isReadable(): boolean {
@@ -50,7 +52,14 @@ async function runsAsNobody(): Promise<void> {
     makeExampleRootfs(rootfs);
     const script = join(directory, "script.mts");
     await writeFile(script, SCRIPT);
-    const env = { ...process.env, HOME: own, TMPDIR: own, TAPVISOR_ROOT: join(own, "root"), TAPVISOR_CACHE: join(own, "cache") };
+    const env = {
+      ...process.env,
+      HOME: own,
+      TMPDIR: own,
+      TAPVISOR_ROOT: join(own, "root"),
+      TAPVISOR_CACHE: join(own, "cache"),
+      TAPVISOR_TEMPLATES: join(own, "templates"),
+    };
     const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), MAIN, "run", script, rootfs], {
       cwd: own,
       env,
@@ -61,7 +70,7 @@ async function runsAsNobody(): Promise<void> {
     const closed = new Promise<number | null>((resolve) => child.once("close", resolve));
     const [stdout, stderr, exitCode] = await Promise.all([text(child.stdout), text(child.stderr), closed]);
     assert.is(exitCode, 0, stderr);
-    assert.is(stdout, "0 changed 2 0\nUNSUPPORTED\n");
+    assert.is(stdout, "template shared\n0 changed 2 0\nUNSUPPORTED\n");
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
