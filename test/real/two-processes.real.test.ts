@@ -14,6 +14,7 @@ const s = suite("two processes on one root, on real QEMU");
 const TIMEOUT = { timeoutMs: 180_000 };
 const scene = await crashScene();
 const { root, rootfs, empty } = scene;
+await scene.buildTemplate();
 
 function neighbour(task: Omit<Task, "root" | "rootfs">) {
   const argv = ["--import", "tsx", join(import.meta.dirname, "../support/neighbour.ts"), JSON.stringify({ root, rootfs, ...task })];
