@@ -29,6 +29,7 @@ async function onFakes(): Promise<void> {
       const plugins = [tapping(taps), ...(store === "fs" ? [timedStore(join(directory, `fake-${taps}`)).plugin] : [])];
       const config = store === "fs" ? { slots: { stateStore: "timed" } } : {};
       await using engine = await createEngine({
+        templates: false,
         preset: presetFake({ world: new FakeWorld() }),
         root: join(directory, "r"),
         plugins,
@@ -59,6 +60,7 @@ async function onQemu(): Promise<void> {
   const store = timedStore(join(directory, "real"));
   const hooks = { ms: 0 };
   await using engine = await createEngine({
+    templates: false,
     root: join(directory, "real"),
     probe: steps.probe,
     plugins: [store.plugin, tapping(5, hooks)],

@@ -38,7 +38,7 @@ try {
   for (let round = 0; round < ROUNDS; round++) {
     raw.push(await rawShellTimes(shared, CALLS));
     footprints.push(await agentFootprint(shared));
-    await using engine = await createEngine({ root: join(directory, "root"), plugins: [keeping()] });
+    await using engine = await createEngine({ root: join(directory, "root"), templates: false, plugins: [keeping()] });
     await using sandbox = await engine.runSandbox({ memory: "512MiB" });
     const web = await sandbox.run({ id: "web", rootfs, command: ["sleep", "100000"] });
     for (let count = 0; count < 3; count++) await web.exec(["true"]);

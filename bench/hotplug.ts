@@ -35,7 +35,7 @@ interface Pair {
 }
 
 try {
-  await using engine = await createEngine({ root: join(directory, "root"), plugins: backends.plugins });
+  await using engine = await createEngine({ root: join(directory, "root"), templates: false, plugins: backends.plugins });
   const limits = { maxVcpus: 8, maxMemory: "4GiB" };
   await using ours = await engine.runSandbox({ id: "ours", ...limits });
   await using theirs = await engine.runSandbox({ id: "bare", ...limits });

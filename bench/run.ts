@@ -71,7 +71,7 @@ async function engineBoot(stop: () => void): Promise<void> {
   const probe = ({ phase, step }: { phase: string; step: string }) => {
     if (phase === "after" && step === "connect-agent") stop();
   };
-  await using engine = await createEngine({ root, probe });
+  await using engine = await createEngine({ root, probe, templates: false });
   await using _sandbox = await engine.createSandbox({ memory: MEMORY });
 }
 
@@ -81,7 +81,7 @@ async function scriptStart(): Promise<void> {
   await writeFile(
     file,
     `import { createEngine } from "tapvisor";
-await using engine = await createEngine({ root: ${JSON.stringify(root)} });
+await using engine = await createEngine({ root: ${JSON.stringify(root)}, templates: false });
 await using sandbox = await engine.runSandbox();
 const container = await sandbox.run({ rootfs: ${JSON.stringify(rootfs)}, command: ["echo", "first line"] });
 for await (const line of container.stdout.lines()) console.log(line);
@@ -115,7 +115,7 @@ console.error(JSON.stringify({ rss: process.memoryUsage().rss }));
 }
 
 async function insideOneVm(): Promise<void> {
-  await using engine = await createEngine({ root });
+  await using engine = await createEngine({ root, templates: false });
   await using sandbox = await engine.runSandbox({ memory: MEMORY });
   const { MemTotal = 0, MemAvailable = 0 } = await meminfo(sandbox);
   rows.push({
