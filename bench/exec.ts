@@ -9,6 +9,7 @@ import { makeExampleRootfs } from "../scripts/example-rootfs.ts";
 import { agentFootprint, type Footprint } from "./agent-footprint.ts";
 import { parts } from "./bare.ts";
 import { type RawShellTimes, rawShellTimes } from "./raw-shell.ts";
+import { median, timed } from "./timing.ts";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const CALLS = Number(process.env.BENCH_CALLS ?? 30);
@@ -102,16 +103,6 @@ row(
 
 function row(name: string, bare: string, tapvisor: string, ratio: number, note: string): void {
   console.log(`| ${name} | ${bare} | ${tapvisor} | ${ratio.toFixed(2)} | ${note} |`);
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function ms(values: readonly number[]): string {

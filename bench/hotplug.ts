@@ -10,6 +10,7 @@ import { diskSteps } from "../plugins/hypervisor-qemu/disk-device.ts";
 import { leaseMachine, type MachineLease } from "../plugins/hypervisor-qemu/machines.ts";
 import { makeExampleRootfs } from "../scripts/example-rootfs.ts";
 import { watchedBackends } from "../test/support/watched-backends.ts";
+import { median, timed } from "./timing.ts";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 9);
 const MiB = 2 ** 20;
@@ -163,16 +164,6 @@ async function virtioMem(execute: (command: string, args: Record<string, unknown
 
 async function removeDisk(sandbox: Sandbox): Promise<void> {
   for (const { id } of sandbox.devices()) await sandbox.removeDevice(id);
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function ms(values: readonly number[]): string {

@@ -12,6 +12,7 @@ import { Bench } from "tinybench";
 import { makeExampleRootfs } from "../scripts/example-rootfs.ts";
 import { BareVm, parts } from "./bare.ts";
 import { rawPortSpeeds } from "./raw-port.ts";
+import { median } from "./timing.ts";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const MEMORY = 512 * 2 ** 20;
@@ -205,10 +206,6 @@ async function timed(work: (stop: () => void) => Promise<void>): Promise<number>
     end ||= performance.now();
   });
   return (end || performance.now()) - start;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function ms(values: readonly number[]): string {

@@ -9,6 +9,7 @@ import { connect } from "../plugins/agent-grpc/connect.ts";
 import { makeExampleRootfs } from "../scripts/example-rootfs.ts";
 import { parts } from "./bare.ts";
 import { type RawSpeeds, rawPortSpeeds } from "./raw-port.ts";
+import { median } from "./timing.ts";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const MEGABYTES = Number(process.env.BENCH_MEGABYTES ?? 32);
@@ -89,10 +90,6 @@ async function stdinSpeed(sandbox: Sandbox): Promise<number> {
 function row(name: string, bare: readonly number[], asked: readonly number[], ours: readonly number[]): void {
   const ratio = (to: readonly number[]) => (median(ours) / median(to)).toFixed(2);
   console.log(`| ${name} | ${mib(bare)} | ${mib(asked)} | ${mib(ours)} | ${ratio(asked)} | ${ratio(bare)} |`);
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
 function mib(values: readonly number[]): string {
