@@ -31,6 +31,11 @@ const nothing = async () => {
   assert.equal(await stateFiles(root), []);
 };
 
+async function kill(sandbox: Sandbox): Promise<void> {
+  await sandbox.stop({ force: true });
+  await sandbox.delete();
+}
+
 async function output(sandbox: Sandbox, script: string): Promise<string> {
   const container = await sandbox.run({ ...onDisk, command: ["sh", "-c", script] });
   const [stdout, { exitCode }] = await Promise.all([container.stdout.text(), container.wait()]);
@@ -84,8 +89,7 @@ s.test(
       assert.is(hostname, id);
       assert.ok(Number(seconds) >= before && Number(seconds) <= Date.now() / 1000, `its clock says ${seconds} at ${before}`);
       seen.push([random, boot]);
-      await sandbox.stop({ force: true });
-      await sandbox.delete();
+      await kill(sandbox);
     });
     for (const which of [0, 1]) assert.is(new Set(seen.map((each) => each[which])).size, CLONES);
     const sorted = clocks.toSorted((a, b) => a - b);
@@ -115,10 +119,7 @@ s.test(
     const said = new Set<string>();
     await inLanes(sandboxes, async (sandbox) => void said.add(await output(sandbox, "cat /proc/sys/kernel/random/boot_id")));
     assert.is(said.size, LIVE);
-    await inLanes(sandboxes, async (sandbox) => {
-      await sandbox.stop({ force: true });
-      await sandbox.delete();
-    });
+    await inLanes(sandboxes, kill);
     await nothing();
   },
   { timeoutMs: 400_000 },
@@ -145,10 +146,7 @@ s.test(
     assert.equal([await sumOf(memory), await sumOf(state)], before);
     assert.is((await kept.exec(["cat", "/data/file"])).stdout, "mine\n");
     assert.ok((await memoryOf(writer)) > (await memoryOf(sibling)) + 100);
-    for (const sandbox of [writer, sibling]) {
-      await sandbox.stop({ force: true });
-      await sandbox.delete();
-    }
+    for (const sandbox of [writer, sibling]) await kill(sandbox);
   },
   { timeoutMs: 120_000 },
 );

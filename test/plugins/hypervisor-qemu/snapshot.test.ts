@@ -1,13 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, readlink, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { type Bytes, type DiskGrant, type DiskIntent, MiB, type Vm, type VmGrant, type VmIntent, type VmPlugged } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
 import { suite } from "../../support/suite.ts";
 import { countingKernel, unpluggingKernel } from "./support/real-mode-kernel.ts";
 import { refusal } from "./support/refusal.ts";
-import { call, processesOf, shareIntent, shares, until, type World, world } from "./support/world.ts";
+import { call, lastWords, processesOf, shareIntent, shares, until, type World, world } from "./support/world.ts";
 
 const s = suite("hypervisor-qemu snapshot");
 const LIMITS = { vcpus: 4, memoryBytes: (1024 * MiB) as Bytes };
@@ -54,15 +53,6 @@ async function restored<T>(w: Started, intent: VmIntent, body: (vm: Vm, grant: V
   } finally {
     await w.hypervisor.holdings.vm.release({ intent, grant: undefined }, call());
     assert.equal([await readdir(intent.runDirectory), await processesOf(intent)], [[], []]);
-  }
-}
-
-async function lastWords(vm: Vm): Promise<string> {
-  for (let before: string | undefined; ; ) {
-    const { console } = await vm.diagnostics();
-    if (console === before) return console;
-    before = console;
-    await delay(100);
   }
 }
 

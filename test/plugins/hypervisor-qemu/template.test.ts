@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { isTapvisorError, KiB, MiB, type Vm, type VmGrant, type VmIntent } from "tapvisor/plugin";
 import * as assert from "uvu/assert";
 import { leaseMachine } from "../../../plugins/hypervisor-qemu/machines.ts";
@@ -12,7 +11,7 @@ import { suite } from "../../support/suite.ts";
 import { tempDirectory } from "../../support/temp.ts";
 import { countingKernel } from "./support/real-mode-kernel.ts";
 import { refusal } from "./support/refusal.ts";
-import { call, processesOf, qemu, until, type World, world } from "./support/world.ts";
+import { call, lastWords, processesOf, qemu, until, type World, world } from "./support/world.ts";
 
 const s = suite("hypervisor-qemu template");
 
@@ -52,16 +51,6 @@ async function template(): Promise<Template> {
 }
 
 const save = ({ vm, state }: Template) => vm.save?.(state, call()) ?? Promise.reject(new Error("QEMU saves"));
-
-/** What the console says when nothing more comes. */
-async function lastWords(vm: Vm): Promise<string> {
-  for (let before: string | undefined; ; ) {
-    const { console } = await vm.diagnostics();
-    if (console === before) return console;
-    before = console;
-    await delay(100);
-  }
-}
 
 const sumOf = async (file: string) =>
   createHash("sha256")

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pino from "pino";
-import type { Call, Hypervisor, PluginContext, ShareIntent, VmGrant, VmIntent } from "tapvisor/plugin";
+import type { Call, Hypervisor, PluginContext, ShareIntent, Vm, VmGrant, VmIntent } from "tapvisor/plugin";
 import { type HypervisorQemuOptions, hypervisorQemu } from "../../../../plugins/hypervisor-qemu/index.ts";
 import { tempDirectory } from "../../../support/temp.ts";
 import { haltingKernel } from "./real-mode-kernel.ts";
@@ -90,4 +90,14 @@ export async function processesOf({ nonce, runDirectory }: VmIntent): Promise<st
     if (isOurs) found.push(`${pid} ${commandLine.replaceAll("\0", " ").slice(0, 1000)}`);
   }
   return found;
+}
+
+/** What the console says when nothing more comes. */
+export async function lastWords(vm: Vm): Promise<string> {
+  for (let before: string | undefined; ; ) {
+    const { console } = await vm.diagnostics();
+    if (console === before) return console;
+    before = console;
+    await delay(100);
+  }
 }
