@@ -1,13 +1,10 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { errnoOf, messageOf, TapvisorError } from "../base/errors.ts";
-import { readOwnPackage } from "../base/own-package.ts";
-import type { BootAssets } from "../contracts/guest.ts";
+import { type FileSum, sumOf } from "../base/file-sum.ts";
 import type { Call, Json } from "../contracts/holding.ts";
 import type { EngineContext } from "../engine/context.ts";
-import { guestInputs } from "../template/key.ts";
+import { savedOn } from "../template/saved-on.ts";
 import type { SnapshotFiles } from "./files.ts";
 import type { SavedDisk, Snapshot } from "./snapshot.ts";
 
@@ -20,22 +17,6 @@ interface Manifest extends Omit<Snapshot, "state" | "disks"> {
   readonly disks: readonly (SavedDisk & { readonly is?: FileSum })[];
   /** What it can go on with: names of what is compared, and what each was. */
   readonly on: Readonly<Record<string, Json>>;
-}
-
-interface FileSum {
-  readonly bytes: number;
-  readonly sha256: string;
-}
-
-/** What has to be the same where a snapshot goes on. */
-export async function savedOn(engine: EngineContext, boot: BootAssets, call: Call): Promise<Readonly<Record<string, Json>>> {
-  const hypervisor = await engine.slot("hypervisor");
-  return {
-    tapvisor: readOwnPackage(import.meta.url).manifest.version,
-    hypervisor: { name: engine.providers.hypervisor, of: (await hypervisor.fingerprint?.(call)) ?? null },
-    agent: engine.providers.agent,
-    guest: await guestInputs(boot),
-  };
 }
 
 /** Writes what the files of a snapshot are, last of all: a directory without it is no snapshot. Copies are named from the directory, which can be moved. */
@@ -101,16 +82,6 @@ async function checkSum(files: SnapshotFiles, file: string, { bytes, sha256 }: F
   });
   if (found.size !== bytes) throw unusable(files.directory, `${file}: it has ${found.size} bytes, wanted ${bytes}`);
   if ((await sumOf(file)).sha256 !== sha256) throw unusable(files.directory, `${file}: its content is another one`);
-}
-
-async function sumOf(file: string): Promise<FileSum> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) {
-    hash.update(chunk as Buffer);
-    bytes += (chunk as Buffer).length;
-  }
-  return { bytes, sha256: hash.digest("hex") };
 }
 
 function unusable(snapshot: string, reason: string, differs?: { readonly was: Json; readonly is: Json }): TapvisorError {

@@ -5,8 +5,9 @@ import { ENGINE } from "../engine/holders.ts";
 import { type Transaction, transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox } from "../sandbox/state.ts";
+import { savedOn } from "../template/saved-on.ts";
 import { type SnapshotFilesIntent, snapshotFilesIn } from "./files.ts";
-import { savedOn, writeManifest } from "./manifest.ts";
+import { writeManifest } from "./manifest.ts";
 import { orFailed, TAKE_SNAPSHOT_STEPS, take } from "./take.ts";
 import { refuseUncarried } from "./uncarried.ts";
 

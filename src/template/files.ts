@@ -32,6 +32,17 @@ export function workPlaceOf(templates: string, sandbox: string): string {
   return join(templates, `${WORK}${sandbox}`);
 }
 
+/** Whether there is a template of this key, whole or damaged. */
+export async function isThere(templates: string, key: string): Promise<boolean> {
+  try {
+    await lstat(placeOf(templates, key));
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
 /** The keys of the templates there are. */
 export async function listKeys(templates: string): Promise<string[]> {
   const names = await readdir(templates).catch((error) => {

@@ -1,12 +1,10 @@
-import { stat } from "node:fs/promises";
-import { errnoOf } from "../base/errors.ts";
 import { acquireFileLock, type FileLock } from "../base/file-lock.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
 import type { BootAssets } from "../contracts/guest.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { EngineContext } from "../engine/context.ts";
 import { buildTemplate } from "./build.ts";
-import { filesIn, makeTemplatesDirectory, placeOf } from "./files.ts";
+import { isThere, makeTemplatesDirectory } from "./files.ts";
 import { type TemplateKey, templateKey } from "./key.ts";
 import { prune } from "./prune.ts";
 
@@ -14,26 +12,16 @@ import { prune } from "./prune.ts";
 export async function findTemplate(engine: EngineContext, config: SandboxConfig, boot: BootAssets, call: Call): Promise<TemplateKey> {
   const template = await templateKey(engine, config, boot, call);
   await makeTemplatesDirectory(engine.templates.directory); // before one is looked for: in a stranger's directory it would be a stranger's
-  if (await isThere(engine, template)) return template;
+  if (await isThere(engine.templates.directory, template.key)) return template;
   const lock = await takeLock(engine, template, call);
   try {
-    if (await isThere(engine, template)) return template;
+    if (await isThere(engine.templates.directory, template.key)) return template;
     await buildTemplate(engine, template, { config, boot }, call);
   } finally {
     await lock.release();
   }
   await prune(engine, template.key);
   return template;
-}
-
-async function isThere({ templates }: EngineContext, { key }: TemplateKey): Promise<boolean> {
-  try {
-    await stat(filesIn(placeOf(templates.directory, key)).directory);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return false;
-    throw error;
-  }
 }
 
 /** A lock that is granted when nobody waits for it any more is given back. */

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import { errnoOf, messageOf, TapvisorError } from "../base/errors.ts";
+import { sumOf } from "../base/file-sum.ts";
 import type { Bytes } from "../base/units.ts";
 import type { Json } from "../contracts/holding.ts";
 import type { TemplateFiles } from "./files.ts";
@@ -42,7 +42,7 @@ export async function seal(
     ...about,
     created: new Date().toISOString(),
     memory: await stampOf(files.memory),
-    state: { ...(await stampOf(files.state)), sha256: await sumOf(files.state) },
+    state: { ...(await stampOf(files.state)), sha256: (await sumOf(files.state)).sha256 },
   };
   await writeFile(files.manifest, `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o400 });
 }
@@ -55,7 +55,7 @@ export async function verify(files: TemplateFiles, key: string): Promise<Templat
   const manifest = await readManifest(files, key);
   await checkStamp(key, files.memory, manifest.memory);
   await checkStamp(key, files.state, manifest.state);
-  if ((await sumOf(files.state)) !== manifest.state.sha256) throw damaged(key, files.state, "its content is another one");
+  if ((await sumOf(files.state)).sha256 !== manifest.state.sha256) throw damaged(key, files.state, "its content is another one");
   return manifest;
 }
 
@@ -90,13 +90,6 @@ async function checkStamp(key: string, file: string, wanted: Stamp): Promise<voi
 async function stampOf(file: string): Promise<Stamp> {
   const { size, ino, ctimeNs } = await stat(file, { bigint: true });
   return { bytes: Number(size), inode: String(ino), changed: String(ctimeNs) };
-}
-
-/** Some 0.4 MB: as long as two round trips to a guest. */
-async function sumOf(file: string): Promise<string> {
-  return createHash("sha256")
-    .update(await readFile(file))
-    .digest("hex");
 }
 
 function damaged(template: string, file: string, reason: string): TapvisorError {

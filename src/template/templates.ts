@@ -6,7 +6,7 @@ import { DEADLINES } from "../config/defaults.ts";
 import type { SandboxConfig } from "../config/sandbox-config.ts";
 import type { Call } from "../contracts/holding.ts";
 import type { EngineContext } from "../engine/context.ts";
-import { filesIn, listKeys, placeOf } from "./files.ts";
+import { filesIn, isThere, listKeys, placeOf } from "./files.ts";
 import { findTemplate } from "./find.ts";
 import { type TemplateManifest, verify } from "./manifest.ts";
 import { removeTemplateFiles, usersOf } from "./prune.ts";
@@ -83,11 +83,7 @@ async function describe(templates: string, key: string): Promise<Template | unde
   try {
     manifest = await verify(files, key);
   } catch (error) {
-    const gone = await stat(files.directory).then(
-      () => false,
-      () => true,
-    );
-    return gone ? undefined : { ...common, state: "damaged", reason: messageOf(error) };
+    return (await isThere(templates, key)) ? { ...common, state: "damaged", reason: messageOf(error) } : undefined;
   }
   const { group, created, vcpus, memoryBytes } = manifest;
   return { ...common, state: "ready", group, created, vcpus, memoryBytes };
