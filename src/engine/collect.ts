@@ -1,11 +1,11 @@
 import { isTapvisorError, type LeftHolding, messageOf } from "../base/errors.ts";
 import { isAlive } from "../base/process-identity.ts";
-import type { VmGrant } from "../contracts/hypervisor.ts";
 import { sandboxContext } from "../sandbox/context.ts";
 import { locked } from "../sandbox/exclusively.ts";
 import { type Hands, isHeld } from "../sandbox/open.ts";
 import { removeRecord } from "../sandbox/remove-record.ts";
 import { releaseSandbox } from "../sandbox/stop.ts";
+import { findVm } from "../sandbox/vm-grant.ts";
 import { sweepTemplates } from "../template/prune.ts";
 import { sweepVolumes } from "../volume/volumes.ts";
 import type { EngineContext } from "./context.ts";
@@ -70,6 +70,6 @@ async function isInUse(journal: Journal, hands: Hands): Promise<boolean> {
   if (await isHeld(journal, hands)) return true;
   if (record.state === "failed" || record.state === "creating") return false;
   if (!record.config.detached) return false;
-  const vm = record.holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
+  const vm = findVm(record)?.grant;
   return vm?.process ? isAlive(vm.process) : record.state === "stopped";
 }

@@ -31,9 +31,8 @@ export interface EngineOptions {
   readonly logger?: Logger;
   /**
    * Whether sandboxes go on from templates, VMs that have booted and were saved, in place of booting; what `$TAPVISOR_TEMPLATES` says by default (`off`, or a
-   * directory for them), else `true`. `false` switches it off for all of
-   * them. A template's pages are shared by the sandboxes of one user and root, and time tells which: give sandboxes that distrust each other different
-   * names in `template`, or engines of different roots.
+   * directory for them), else `true`. `false` switches it off for all of them. A template's pages are shared by the sandboxes of one user and root, and time
+   * tells which: give sandboxes that distrust each other different names in `template`, or engines of different roots.
    */
   readonly templates?: boolean | TemplatesOptions;
   readonly signal?: AbortSignal;

@@ -3,12 +3,12 @@ import { isAlive } from "../base/process-identity.ts";
 import type { DeviceConfig, MountConfig } from "../config/mounts-config.ts";
 import type { ResourceConfig } from "../config/resources-config.ts";
 import type { Holding } from "../contracts/holding.ts";
-import type { VmGrant } from "../contracts/hypervisor.ts";
 import type { RootfsSource } from "../contracts/rootfs.ts";
 import type { SlotName } from "../contracts/slots.ts";
 import type { DeviceRecord } from "../device/manager.ts";
 import { ledgerOf, type SandboxResources } from "../resource/ledger.ts";
 import { openJournal } from "../sandbox/open.ts";
+import { findVm } from "../sandbox/vm-grant.ts";
 import type { EngineContext } from "./context.ts";
 import type { ContainerRecord, Origin, SandboxRecord } from "./record.ts";
 import type { State } from "./states.ts";
@@ -108,8 +108,8 @@ export async function inspectSandbox(engine: EngineContext, id: string): Promise
   };
 }
 
-async function inspectVm({ holdings }: SandboxRecord): Promise<VmInspection | undefined> {
-  const grant = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as unknown as VmGrant | undefined;
+async function inspectVm(record: SandboxRecord): Promise<VmInspection | undefined> {
+  const grant = findVm(record)?.grant;
   if (!grant) return undefined;
   const { process, accelerator, runDirectory } = grant;
   return { ...(process ? { pid: process.pid, alive: await isAlive(process) } : {}), accelerator, runDirectory };

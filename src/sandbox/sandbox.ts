@@ -4,7 +4,6 @@ import type { DeviceOptions } from "../config/device-config.ts";
 import { type Cancellable, Container } from "../container/container.ts";
 import { createContainer } from "../container/create.ts";
 import { containerRecord } from "../container/state.ts";
-import type { VmGrant } from "../contracts/hypervisor.ts";
 import { addDevice, type Device, listDevices, removeDevice } from "../device/sandbox-devices.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import type { Origin } from "../engine/record.ts";
@@ -21,6 +20,7 @@ import { reconcile } from "./reconcile.ts";
 import { readResources } from "./resources.ts";
 import { startSandbox } from "./start.ts";
 import { isOf, type StopOptions, stopSandbox } from "./stop.ts";
+import { findVm } from "./vm-grant.ts";
 
 export interface SandboxStatus {
   readonly id: string;
@@ -196,8 +196,9 @@ export class Sandbox implements AsyncDisposable {
     await reconcile(this.#sb).catch((error) => {
       if (!isTapvisorError(error) || error.code !== "RELEASE_INCOMPLETE") throw error; // `left` names it
     });
-    const { id, state, created, config, origin, containers, holdings, annotations } = this.#sb.journal.record;
-    const vm = holdings.find(({ kind, grant }) => kind === "vm" && grant !== undefined)?.grant as VmGrant | undefined;
+    const { record } = this.#sb.journal;
+    const { id, state, created, config, origin, containers, holdings, annotations } = record;
+    const vm = findVm(record)?.grant;
     return {
       id,
       state,

@@ -1,14 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { DEADLINES } from "../config/defaults.ts";
-import type { VmIntent } from "../contracts/hypervisor.ts";
 import type { SandboxContext } from "../engine/context.ts";
 import { ENGINE } from "../engine/holders.ts";
 import type { SandboxRecord } from "../engine/record.ts";
 import { type Transaction, transact } from "../engine/transaction.ts";
 import { exclusively } from "../sandbox/exclusively.ts";
 import { requireSandbox, restoreSandbox } from "../sandbox/state.ts";
-import { vmGrantOf } from "../sandbox/vm-grant.ts";
+import { requireVm } from "../sandbox/vm-grant.ts";
 import { copyDisk, linkDisk } from "./copy-disk.ts";
 import type { SavedDisk, Snapshot } from "./snapshot.ts";
 import type { StandStillIntent } from "./stand-still.ts";
@@ -52,7 +51,7 @@ export async function orFailed<T>(sb: SandboxContext, work: () => Promise<T>): P
 export async function take(sb: SandboxContext, tx: Transaction<TakeStep>, { state, disks }: SnapshotPlace): Promise<Snapshot> {
   // As it is before it stands still: what stands still for a moment is no part of it.
   const record = structuredClone(withoutVolatile(sb));
-  const { intent, grant } = vmHoldingOf(sb);
+  const { intent, grant } = requireVm(sb);
   const containers = Object.values(record.containers).flatMap((each) => (each.state === "running" ? [each.id] : []));
   const still: StandStillIntent = { vm: grant, containers };
   await tx.acquire("stand-still", { owner: ENGINE, kind: "stand-still" }, still, DEADLINES.agent);
@@ -83,12 +82,6 @@ async function copyDisks(sb: SandboxContext, record: SandboxRecord, directory: s
     saved.push({ path, readonly, copy });
   }
   return saved;
-}
-
-function vmHoldingOf(sb: SandboxContext) {
-  const grant = vmGrantOf(sb);
-  const holding = sb.journal.record.holdings.find(({ kind, grant: held }) => kind === "vm" && held !== undefined);
-  return { grant, intent: holding?.intent as unknown as VmIntent };
 }
 
 function withoutVolatile({ journal }: SandboxContext): SandboxRecord {
